@@ -1,0 +1,37 @@
+# make demo | test | test-all. The environment is made once; a stamp newer than the requirements means it is current.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY := passive
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-all clean
+
+demo: $(VENV)/app.stamp
+	$(BIN)/python -m pipeline run examples/tiny-yoda.json
+
+test: $(VENV)/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+$(VENV)/app.stamp: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip check
+	touch $@
+
+$(VENV)/test.stamp: tests/requirements.txt $(VENV)/app.stamp
+	$(BIN)/pip install --quiet -r tests/requirements.txt
+	$(BIN)/pip check
+	touch $@
+
+clean:
+	rm -rf $(VENV)

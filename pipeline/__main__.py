@@ -1,0 +1,274 @@
+"""`python -m pipeline`: the whole journey without a page. Readable text, or `--json`: one object on standard output.
+
+Exit code 0 done; 1 the job failed; 2 the user's mistake, told in one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline import config, dataset, inspection, jobs, terminal
+from pipeline.errors import UserError
+from pipeline.schema import Model, Setting, Source, TrainConfig, settings
+
+STOP_SECONDS = 120.0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    for name, value in jobs.environment().items():
+        os.environ.setdefault(name, value)
+    try:
+        asked = make_parser().parse_args(arguments)
+        result, code = asked.verb(asked)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; a run that was started goes on, `python -m pipeline list` shows it.", file=sys.stderr)
+        return 130
+    if asked.json:
+        print(json.dumps(result, ensure_ascii=False, default=dataclasses.asdict))
+    return int(code)
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m pipeline", description="Examples -> preview -> train -> compare -> merge.")
+    verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB", parser_class=Parser)
+
+    def verb(name: str, does: Callable[[Any], tuple[Any, int]], about: str) -> Parser:
+        added = verbs.add_parser(name, help=about, description=about)
+        added.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+        added.set_defaults(verb=does)
+        return added
+
+    for name, about in (
+        ("inspect", "what a dataset holds and what is wrong with it"),
+        ("preview", "one row as it will be trained on"),
+    ):
+        added = verb(name, inspect_verb if name == "inspect" else preview_verb, about)
+        added.add_argument("dataset", type=Path)
+        added.add_argument("--model", required=name == "preview", help="Hub id, folder, or tiny-chat")
+        added.add_argument("--max-length", type=int, default=TrainConfig().max_length)
+        added.add_argument("--loss-on", choices=settings(TrainConfig)["loss_on"].choices, default=TrainConfig().loss_on)
+        added.add_argument("--system", help="system prompt for conversations without one")
+    added.add_argument("--row", type=int, help="row number, counted from 1 in file order")
+    added = verb("run", run_verb, "train, then judge, what a config file asks for")
+    added.add_argument("config", type=Path)
+    added.add_argument("--detach", action="store_true", help="return once training has begun")
+    for name, wish in settings(TrainConfig).items():
+        add_setting(added, name, wish)
+    for name, does, about in RUN_VERBS:
+        verb(name, does, about).add_argument("run", help="a run's id or folder")
+    verb("list", list_verb, "every run, newest first")
+    verbs.choices["stop"].add_argument("--cancel", action="store_true", help="end at once and keep only checkpoints")
+    add_compare(verbs.choices["compare"])
+    return parser
+
+
+def add_setting(parser: Parser, name: str, wish: Setting) -> None:
+    """One option per setting, drawn from its field: it wins over the config file's value."""
+    default = next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
+    kind: Any = (
+        (lambda text: text.lower() in ("true", "1", "yes", "on")) if isinstance(default, bool) else type(default)
+    )
+    text = f"{wish.help} Default {default}.".replace("%", "%%")
+    parser.add_argument(
+        f"--{name.replace('_', '-')}", dest=name, type=kind, help=text, choices=wish.choices or None, metavar="VALUE"
+    )
+
+
+def add_compare(parser: Parser) -> None:
+    parser.add_argument("--prompt", required=True)
+    parser.add_argument("--system", help='system prompt; the run\'s own by default, "" is none')
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=42)
+
+
+def inspect_verb(asked: Any) -> tuple[Any, int]:
+    found = inspection.inspect(_source(asked), _model(asked), asked.max_length, asked.loss_on)
+    if not asked.json:
+        terminal.show_inspection(found)
+    return found, 0
+
+
+def preview_verb(asked: Any) -> tuple[Any, int]:
+    model = _model(asked)
+    assert model is not None
+    found = inspection.preview(_source(asked), model, asked.row, asked.max_length, asked.loss_on)
+    if not asked.json:
+        terminal.show_preview(found)
+    return found, 0
+
+
+def _source(asked: Any) -> Source:
+    if asked.max_length < 1:
+        raise UserError(f"--max-length is {asked.max_length}; give a number of tokens from 1 on.")
+    return config.locate_source(Source(str(asked.dataset), system=asked.system), Path.cwd())
+
+
+def _model(asked: Any) -> Model | None:
+    return Model(config.locate_model(asked.model, Path.cwd())) if asked.model else None
+
+
+def run_verb(asked: Any) -> tuple[Any, int]:
+    begun = time.monotonic()
+    overrides = {name: value for name in settings(TrainConfig) if (value := getattr(asked, name)) is not None}
+    run = config.read(asked.config, overrides)
+    prepared = dataset.prepare(run.source)
+    folder = jobs.create(run, prepared)
+    print(folder.name, file=sys.stderr, flush=True)
+    if not asked.json:
+        terminal.show_problems(prepared.problems)
+    prepare_seconds = time.monotonic() - begun
+    jobs.start(folder, "train", then=jobs.after_training(folder))
+    if asked.detach:
+        return {**_outcome(folder, prepare_seconds), "status": "running"}, 0
+    return finish(folder, asked, prepare_seconds)
+
+
+def resume_verb(asked: Any) -> tuple[Any, int]:
+    folder = jobs.find(asked.run)
+    jobs.resume(folder)
+    return finish(folder, asked, 0.0)
+
+
+def finish(folder: Path, asked: Any, prepare_seconds: float) -> tuple[Any, int]:
+    """Follow a run to its end; start the evaluation when whoever should have done it was killed in between."""
+    terminal.follow(folder, quiet=asked.json)
+    if (
+        jobs.status(folder) == "finished"
+        and jobs.after_training(folder)
+        and jobs.job_status(folder, "evaluate") == "new"
+    ):
+        jobs.start(folder, "evaluate")
+        terminal.follow(folder, quiet=asked.json)
+    result, code = _outcome(folder, prepare_seconds), _code(folder)
+    if not asked.json and result["metrics"]:
+        terminal.show_report(folder)
+    return result, code
+
+
+def _outcome(folder: Path, prepare_seconds: float) -> dict[str, Any]:
+    told = jobs.view(folder)
+    seconds = {"prepare": prepare_seconds, **{name: state.seconds for name, state in told.jobs.items()}}
+    report = folder / "report.json"
+    metrics = jobs.read_json(report)["metrics"] if report.exists() else {}
+    seconds = {stage: round(value, 2) for stage, value in seconds.items()}
+    return {
+        "run": folder.name,
+        "folder": str(folder),
+        "status": jobs.status(folder),
+        "seconds": seconds,
+        "metrics": metrics,
+    }
+
+
+def _code(folder: Path) -> int:
+    """The exit code for how the last job of a run ended; a failure is told on standard error."""
+    told = jobs.view(folder)
+    last = told.jobs[told.current]
+    if jobs.job_status(folder, told.current) in ("finished", "stopped"):
+        return 0
+    sentence = (
+        last.text
+        if last.ended == "failed"
+        else f"the process was killed; `python -m pipeline resume {folder.name}` goes on."
+    )
+    print(f"{folder.name}: {told.current}: {sentence}", file=sys.stderr)
+    return 2 if last.values.get("mistake") else 1
+
+
+def status_verb(asked: Any) -> tuple[Any, int]:
+    found = jobs.summary(jobs.find(asked.run))
+    if not asked.json:
+        terminal.show_runs([found])
+    return found, 0
+
+
+def list_verb(asked: Any) -> tuple[Any, int]:
+    found = jobs.listing()
+    if not asked.json:
+        terminal.show_runs(found)
+    return {"runs": found}, 0
+
+
+def stop_verb(asked: Any) -> tuple[Any, int]:
+    folder = jobs.find(asked.run)
+    if asked.cancel:
+        jobs.cancel(folder)
+    else:
+        jobs.stop(folder)
+    deadline = time.monotonic() + STOP_SECONDS
+    while jobs.status(folder) == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return status_verb(asked)
+
+
+def compare_verb(asked: Any) -> tuple[Any, int]:
+    from pipeline import comparison  # heavy: torch, transformers, peft
+
+    found = comparison.compare(jobs.find(asked.run), asked, None if asked.json else terminal.Sides())
+    failed = [name for name, check in found["self_test"].items() if not check.ok and name != "tuned_differs"]
+    if failed:
+        print(f"The self-test failed ({', '.join(failed)}): do not trust which side is which.", file=sys.stderr)
+    return found, 1 if failed else 0
+
+
+def evaluate_verb(asked: Any) -> tuple[Any, int]:
+    folder = _work(asked, "evaluate")
+    code = _code(folder)
+    if code:
+        return _outcome(folder, 0.0), code
+    report = jobs.read_json(folder / "report.json")
+    if not asked.json:
+        terminal.show_report(folder)
+    return {"run": folder.name, "n": report["n"], "metrics": report["metrics"]}, 0
+
+
+def merge_verb(asked: Any) -> tuple[Any, int]:
+    folder = _work(asked, "merge")
+    code = _code(folder)
+    check = jobs.read_json(folder / "merge.json") if (folder / "merge.json").exists() else None
+    found = {"run": folder.name, "folder": str(folder / "merged") if code == 0 else None, "check": check}
+    if not asked.json and check:
+        terminal.show_merge(found)
+    return found, code
+
+
+def _work(asked: Any, job: str) -> Path:
+    folder = jobs.find(asked.run)
+    told = (folder / "events.jsonl").stat().st_size if (folder / "events.jsonl").exists() else 0
+    jobs.start(folder, job)
+    terminal.follow(folder, asked.json, told)
+    return folder
+
+
+RUN_VERBS = (
+    ("status", status_verb, "where a run stands"),
+    ("stop", stop_verb, "save what was learned and end"),
+    ("resume", resume_verb, "go on from the newest whole checkpoint, to the end"),
+    ("compare", compare_verb, "base and tuned answer one prompt"),
+    ("evaluate", evaluate_verb, "judge base against tuned on the held-out rows"),
+    ("merge", merge_verb, "base + adapter as one model, checked against the one that was judged"),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

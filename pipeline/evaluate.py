@@ -1,0 +1,189 @@
+"""`python -m pipeline.evaluate RUN`: held-out rows through base and tuned -> report.json, with intervals.
+
+Reads held_out.jsonl, adapter/, base.json. Every score is against the human reference, never against a model's text.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # the lock and the first event come before the heavy imports below
+    from pipeline import job
+
+    sys.exit(job.main("evaluate"))
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from pipeline import dataset, files, generate, interval, jobs, metrics, template
+from pipeline.errors import UserError
+from pipeline.generate import Answer, Decoding, Pair
+from pipeline.job import Job
+from pipeline.schema import Message, Report, Row, Score
+
+BATCH = 16  # prompts answered at once, each on both sides
+LONGEST_ANSWER = 1024
+LOGITS_AT_ONCE = 1 << 26  # floats held for the loss of one batch, 256 MiB
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out row as it is asked: prompt ids, the reference, and the row's ids and labels for its loss."""
+
+    row: int
+    messages: list[Message]
+    reference: str
+    prompt: list[int]
+    ids: list[int]
+    labels: list[int]
+
+
+def work(job: Job) -> tuple[str, dict[str, Any]]:
+    """Judge the run's adapter on its held-out rows. Refuses when the self-test says a side is not what it claims."""
+    begun = time.monotonic()
+    rows = dataset.read_part(job.folder, "held_out")
+    if not rows:
+        raise UserError("This run has no held-out rows to judge on; start one with more rows or a held_out_path.")
+    job.phase("loading model")
+    pair = open_trusted(job.folder)
+    questions = [question(pair, row) for row in rows]
+    decoding = Decoding(max_new_tokens=answer_room(pair, questions))
+    job.phase("answering", steps=len(questions))
+    answered = answer_all(job, pair, questions, decoding)
+    job.phase("measuring loss")
+    losses = [losses_of(pair, batch) for batch in loss_batches(pair, questions)]
+    report = make_report(pair, questions, answered, numpy.concatenate(losses), decoding, time.monotonic() - begun)
+    files.write_json(job.folder / "report.json", dataclasses.asdict(report))
+    return "finished", {"n": report.n}
+
+
+def open_trusted(folder: Path) -> Pair:
+    """The run's pair with the run's template. Raises UserError when the self-test fails."""
+    pair = generate.open_pair(generate.of_run(folder))
+    generate.check_template(folder, pair.template)
+    if not pair.trusted:
+        failed = ", ".join(
+            f"{name} {check.value:g} > {check.tolerance:g}" for name, check in pair.self_test.items() if not check.ok
+        )
+        raise UserError(f"The sides can't be trusted, nothing was judged: {failed}.")
+    return pair
+
+
+def question(pair: Pair, row: Row) -> Question:
+    """A held-out row as prompt and reference; its last answer is the one that is asked for."""
+    messages, reference = template.split_answer({"messages": row["messages"]})
+    tools = row.get("tools")
+    conversation: Any = {"messages": row["messages"], **({"tools": tools} if tools else {})}
+    rendered = template.render(pair.tokenizer, pair.template, conversation, "last answer")
+    whole = template.example(row, rendered, len(rendered.ids))
+    prompt = template.prompt_ids(pair.tokenizer, pair.template, messages, tools)
+    return Question(row["row"], messages, reference, prompt, whole.input_ids, whole.labels)
+
+
+def answer_room(pair: Pair, questions: Sequence[Question]) -> int:
+    """Tokens an answer may have: twice the longest reference and a little more, so that rambling shows."""
+    longest = max(len(pair.tokenizer(q.reference, add_special_tokens=False)["input_ids"]) for q in questions)
+    return min(LONGEST_ANSWER, 2 * longest + 16)
+
+
+def answer_all(
+    job: Job, pair: Pair, questions: Sequence[Question], decoding: Decoding
+) -> dict[int, tuple[Answer, Answer]]:
+    """(base, tuned) by the question's place; batches hold prompts of similar length."""
+    order = sorted(range(len(questions)), key=lambda i: len(questions[i].prompt))
+    answered: dict[int, tuple[Answer, Answer]] = {}
+    for start in range(0, len(order), BATCH):
+        if job.stop_asked():
+            raise UserError("Evaluation was stopped before its end; start it again for a report.")
+        chosen = order[start : start + BATCH]
+        pairs = generate.answers(pair, [questions[i].prompt for i in chosen], decoding)
+        answered |= dict(zip(chosen, pairs, strict=True))
+        job.emit("progress", step=len(answered))
+    return answered
+
+
+def loss_batches(pair: Pair, questions: Sequence[Question]) -> list[list[Question]]:
+    """Questions in file order, in batches whose logits for both sides fit LOGITS_AT_ONCE."""
+    size = pair.adapted.config.get_text_config().vocab_size
+    batches: list[list[Question]] = []
+    for q in questions:
+        together = [*batches[-1], q] if batches else [q]
+        if batches and max(len(x.ids) for x in together) * len(together) * 2 * size <= LOGITS_AT_ONCE:
+            batches[-1] = together
+        else:
+            batches.append([q])
+    return batches
+
+
+@torch.no_grad()
+def losses_of(pair: Pair, questions: Sequence[Question]) -> numpy.ndarray:
+    """Summed negative log-likelihood in nats of each reference's tokens, and their number: (rows, [base, tuned, tokens])."""
+    batch = generate.pad_left([q.ids for q in questions], pair.tokenizer, pair.adapted.device)
+    longest = batch["input_ids"].shape[1]
+    labels = torch.tensor([[template.IGNORED] * (longest - len(q.labels)) + q.labels for q in questions]).to(
+        pair.adapted.device
+    )
+    if pair.mode == "mixed":
+        names = [generate.BASE] * len(questions) + [generate.ADAPTER] * len(questions)
+        both = {key: torch.cat([value, value]) for key, value in batch.items()}
+        base, tuned = generate.logits(pair.adapted, both, adapter_names=names).chunk(2)
+    else:
+        with pair.adapted.disable_adapter():
+            base = generate.logits(pair.adapted, batch)
+        tuned = generate.logits(pair.adapted, batch)
+    sums = [_sum(side, labels) for side in (base, tuned)]
+    return numpy.stack([*sums, (labels[:, 1:] != template.IGNORED).sum(1).cpu().numpy()], axis=1)
+
+
+def _sum(scores: torch.Tensor, labels: torch.Tensor) -> numpy.ndarray:
+    loss = torch.nn.functional.cross_entropy(
+        scores[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=template.IGNORED, reduction="none"
+    )
+    return loss.sum(1).cpu().numpy()
+
+
+def make_report(
+    pair: Pair,
+    questions: Sequence[Question],
+    answered: dict[int, tuple[Answer, Answer]],
+    losses: numpy.ndarray,
+    decoding: Decoding,
+    seconds: float,
+) -> Report:
+    references = [q.reference for q in questions]
+    ordered = [answered[i] for i in range(len(questions))]
+    base = metrics.score([b.text for b, _ in ordered], references)
+    tuned = metrics.score([t.text for _, t in ordered], references)
+    scores: dict[str, Score] = {name: interval.paired(base[name], tuned[name]) for name in base}
+    tokens = losses[:, 2]
+    per_token = [losses[:, side] / numpy.maximum(tokens, 1) for side in (0, 1)]
+    scores["loss"] = interval.paired(*per_token, weights=tokens)
+    scores["perplexity"] = interval.paired(*per_token, weights=tokens, transform=numpy.exp)
+    rows = tuple(_row(q, *ordered[i], {n: [base[n][i], tuned[n][i]] for n in base}) for i, q in enumerate(questions))
+    return Report(len(questions), scores, rows, pair.mode, pair.self_test, dataclasses.asdict(decoding), seconds)
+
+
+def _row(question: Question, base: Answer, tuned: Answer, scores: dict[str, list[float]]) -> dict[str, Any]:
+    return {
+        "row": question.row,
+        "messages": question.messages,
+        "reference": question.reference,
+        "base": dataclasses.asdict(base),
+        "tuned": dataclasses.asdict(tuned),
+        "scores": scores,
+    }
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """report.json of a run. Raises UserError when there is none."""
+    if not (folder / "report.json").exists():
+        raise UserError(f"{folder.name} has no report yet; run `python -m pipeline evaluate {folder.name}`.")
+    report: dict[str, Any] = jobs.read_json(folder / "report.json")
+    return report

@@ -1,0 +1,171 @@
+"""The line-by-line story of a run: append one event with one write, read new lines, fold them into a View.
+
+Reads and writes <run>/events.jsonl. There is no status field to forget: a run's state is what its events add up to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.schema import FINAL_KINDS, Event
+
+HANDOVER_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What one job of a run (train, evaluate, merge) has told so far. `ended` is a final kind, or empty."""
+
+    ended: str = ""
+    pid: int = 0
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    text: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """A run as its events tell it. Losses are nats per trained token; `curve` holds (step, loss) in step order."""
+
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    current: str = ""
+    loss: float | None = None
+    validation_loss: float | None = None
+    checkpoint: str | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    validation_curve: tuple[tuple[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    last_time: float = 0.0
+
+    def handing_over(self, now: float) -> bool:
+        """True in the moment between a finished job and the one it was told to start next."""
+        job = self.jobs.get(self.current)
+        return (
+            bool(job and job.ended == "finished" and job.values.get("then")) and now - self.last_time < HANDOVER_SECONDS
+        )
+
+
+def append(file: Path, event: Event) -> None:
+    """Add one event as one line with one write, so that a kill leaves whole lines and at most one half line."""
+    line = json.dumps(dataclasses.asdict(event), ensure_ascii=False, separators=(",", ":"), allow_nan=True) + "\n"
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def mend(file: Path) -> None:
+    """Cut off a last line that a kill left without its newline. Only the holder of the run's lock may do this."""
+    if not file.exists():
+        return
+    with file.open("r+b") as stream:
+        content = stream.read()
+        stream.truncate(content.rfind(b"\n") + 1)
+
+
+def parse(line: bytes) -> Event | None:
+    """The event in one line, or None for a line that holds none (a half line that was later written over)."""
+    try:
+        return Event(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def fold(view: View, event: Event) -> View:
+    """The view after one more event. Pure."""
+    job = view.jobs.get(event.job, JobView())
+    if event.kind == "started":
+        job = JobView(pid=event.values.get("pid", 0), phase="starting", started=event.time)
+    changes: dict[str, Any] = {"text": event.text} if event.text else {}
+    if event.kind == "phase":
+        changes |= {"phase": event.values.get("phase", ""), "steps": event.values.get("steps") or job.steps}
+    if event.step is not None:
+        changes["step"] = event.step
+    if event.kind in FINAL_KINDS:
+        changes["ended"] = event.kind
+    job = dataclasses.replace(job, **changes, seconds=event.time - job.started, values={**job.values, **event.values})
+    view = dataclasses.replace(view, jobs={**view.jobs, event.job: job}, current=event.job, last_time=event.time)
+    return _fold_curves(view, event)
+
+
+def _fold_curves(view: View, event: Event) -> View:
+    loss, step = event.values.get("loss"), event.step
+    if event.kind == "loss" and loss is not None and step is not None:
+        return dataclasses.replace(view, loss=loss, curve=(*view.curve, (step, loss)))
+    if event.kind == "validation" and loss is not None and step is not None:
+        return dataclasses.replace(view, validation_loss=loss, validation_curve=(*view.validation_curve, (step, loss)))
+    if event.kind == "checkpoint":
+        return dataclasses.replace(view, checkpoint=event.values.get("name"))
+    if event.kind == "note":
+        return dataclasses.replace(view, notes=(*view.notes, event.text))
+    if event.kind == "started" and event.job == "train":
+        return _rewind(view, int(event.values.get("from_step", 0)))
+    return view
+
+
+def _rewind(view: View, step: int) -> View:
+    """A resumed training starts again at `step`: what an interrupted one told beyond it did not happen."""
+    curve = tuple(point for point in view.curve if point[0] <= step)
+    validation = tuple(point for point in view.validation_curve if point[0] <= step)
+    return dataclasses.replace(
+        view,
+        curve=curve,
+        validation_curve=validation,
+        loss=curve[-1][1] if curve else None,
+        validation_loss=validation[-1][1] if validation else None,
+        checkpoint=view.checkpoint if step else None,
+    )
+
+
+_folded: dict[Path, tuple[int, int, View]] = {}
+_lock = threading.Lock()
+
+
+def read(file: Path) -> View:
+    """The fold of every whole line so far. What was read before is kept per file, so many watchers cost one."""
+    with _lock:
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            return View()
+        inode, offset, view = _folded.get(file, (status.st_ino, 0, View()))
+        if inode != status.st_ino or offset > status.st_size:
+            offset, view = 0, View()
+        if status.st_size > offset:
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                new = stream.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            for event in filter(None, map(parse, whole.splitlines())):
+                view = fold(view, event)
+            offset += len(whole)
+        _folded[file] = (status.st_ino, offset, view)
+        return view
+
+
+def since(file: Path, offset: int) -> tuple[list[Event], int]:
+    """Whole events after byte `offset`, and the offset to ask with next time."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            new = stream.read()
+    except FileNotFoundError:
+        return [], offset
+    whole = new[: new.rfind(b"\n") + 1]
+    return [event for event in map(parse, whole.splitlines()) if event], offset + len(whole)
+
+
+def now() -> float:
+    return time.time()

@@ -1,0 +1,113 @@
+"""One job seen from inside its own process: the lock held for life, events told, stop and cancel heard.
+
+A job's module starts, before any heavy import, with `if __name__ == "__main__": sys.exit(job.main("train"))`; main takes
+the run's lock, writes the first event, waits for the device, and only then imports the module and calls its `work(job)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline import checkpoints, device, events
+from pipeline.errors import UserError
+from pipeline.schema import FINAL_KINDS, Event
+
+CANCEL_POLL_SECONDS = 0.2
+LOCK_SECONDS = 2.0
+
+
+class Job:
+    """A run folder being worked on by this process."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self._tell, self._ended = threading.Lock(), False
+
+    def emit(self, kind: str, step: int | None = None, text: str = "", **values: Any) -> None:
+        """Append one event. After a final one nothing more is told."""
+        with self._tell:
+            if self._ended:
+                return
+            self._ended = kind in FINAL_KINDS
+            event = Event(kind=kind, job=self.name, time=time.time(), step=step, values=values, text=text)
+            events.append(self.folder / "events.jsonl", event)
+
+    def phase(self, name: str, steps: int = 0, text: str = "") -> None:
+        self.emit("phase", text=text, phase=name, steps=steps)
+
+    def stop_asked(self) -> bool:
+        """Whether somebody wants this job to save what it has and end."""
+        return (self.folder / "control" / "stop").exists()
+
+    def watch_for_cancel(self) -> None:
+        """End this process at once when `control/cancel` appears, whatever it is doing then (loading, too)."""
+        threading.Thread(target=self._end_when_cancelled, daemon=True).start()
+
+    def _end_when_cancelled(self) -> None:
+        while not (self.folder / "control" / "cancel").exists():
+            time.sleep(CANCEL_POLL_SECONDS)
+        self.emit("stopped", text="Cancelled; nothing since the last checkpoint was kept.", kept=False)
+        os._exit(1)
+
+
+def main(name: str) -> int:
+    """Do one job on the run folder named on the command line. Exit code: 0 done, 1 a bug, 2 a mistake, 3 not alone."""
+    folder = Path(sys.argv[1]).resolve()
+    then = sys.argv[2] if len(sys.argv) > 2 else ""
+    with FileLock(folder / "lock", is_singleton=False) as lock:
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            print(f"{folder.name}: another job is working on this run.", file=sys.stderr)
+            return 3
+        code = _locked(Job(folder, name), then)
+        lock.release(force=True)
+    if code == 0 and then and events.read(folder / "events.jsonl").jobs[name].ended == "finished":
+        os.execv(sys.executable, [sys.executable, "-m", f"pipeline.{then}", str(folder)])
+    return code
+
+
+def _locked(job: Job, then: str) -> int:
+    events.mend(job.folder / "events.jsonl")
+    checkpoint = checkpoints.newest(job.folder)
+    job.emit("started", pid=os.getpid(), from_step=checkpoints.step(checkpoint) if checkpoint else 0)
+    job.watch_for_cancel()
+    try:
+        with device.use(f"{job.name} of {job.folder.name}", lambda whom: _queued(job, whom), job.stop_asked) as got:
+            if not got:
+                job.emit("stopped", text="Stopped while waiting for the device.", kept=False)
+                return 0
+            job.phase("loading libraries")
+            ending, values = importlib.import_module(f"pipeline.{job.name}").work(job)
+    except UserError as error:
+        job.emit("failed", text=str(error), mistake=True)
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        job.emit("failed", text=explain(error))
+        return 1
+    job.emit(ending, **values, then=then)
+    return 0
+
+
+def _queued(job: Job, whom: str) -> None:
+    job.phase("queued", text=f"Waiting for the device: {whom}.")
+
+
+def explain(error: Exception) -> str:
+    """A sentence for a failure that was not foreseen."""
+    text = " ".join(str(error).split())[:300]
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text.lower():
+        return "Out of memory; choose a smaller micro_batch or max_length, or memory 4-bit, and resume."
+    if isinstance(error, OSError) and error.errno == 28:
+        return "The disk is full; free some space and resume, nothing before the last checkpoint is lost."
+    return f"{type(error).__name__}: {text} (log.txt in the run's folder has the whole story)."

@@ -1,0 +1,252 @@
+"""The life of a run folder, seen from outside: create, start, stop, cancel, view, list. No heavy import.
+
+Jobs are child processes started by module name; nothing here owns one. A run is alive while its lock is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline import checkpoints, dataset, events, files, home
+from pipeline.errors import UserError
+from pipeline.events import View
+from pipeline.schema import Prepared, Run, Source, TrainConfig, from_json, to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub")
+FIRST_EVENT_SECONDS = 60.0
+CANCEL_SECONDS = 3.0
+
+
+def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
+    """Make the folder of a new run, whole or not at all. Its id is never reused."""
+    slug = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:40] or "run"
+    name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    temporary = home.runs() / f".{name}"
+    temporary.mkdir()
+    dataset.write_parts(prepared, temporary)
+    files.write_json(
+        temporary / "config.json",
+        {"model": run.model, "revision": run.revision, "name": run.name, **to_json(run.config)},
+    )
+    files.write_json(temporary / "source.json", to_json(run.source))
+    files.write_json(temporary / "run.json", {"id": name, "by": by, "created": time.time(), **_provenance(prepared)})
+    (temporary / "control").mkdir()
+    folder = home.runs() / name
+    os.rename(temporary, folder)
+    return folder
+
+
+def _provenance(prepared: Prepared) -> dict[str, Any]:
+    return {
+        "fingerprint": prepared.fingerprint,
+        "counts": {part: len(prepared.part(part)) for part in ("train", "validation", "held_out")},
+        "problems": [to_json(problem) for problem in prepared.problems],
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def load(folder: Path) -> Run:
+    """What was asked of a run, from its config.json and source.json."""
+    values = read_json(folder / "config.json")
+    head = {key: values.pop(key) for key in ("model", "revision", "name")}
+    source = from_json(Source, read_json(folder / "source.json"), f"{folder.name}/source.json")
+    return Run(**head, source=source, config=from_json(TrainConfig, values, f"{folder.name}/config.json"))
+
+
+def find(name: str) -> Path:
+    """The folder of a run given by its id or its path."""
+    for folder in (Path(name).expanduser(), home.runs() / name):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    raise UserError(f"There is no run {name!r}; `python -m pipeline list` shows those there are.")
+
+
+def start(folder: Path, job: str, then: str = "") -> None:
+    """Start a job and return once it has told its first event. `then` is the job its process turns into when finished.
+
+    Raises UserError when the run is being worked on, or when the child ended before its first event.
+    """
+    if alive(folder):
+        raise UserError(f"{folder.name} is being worked on ({phase(folder)}); wait for it or stop it first.")
+    for file in (folder / "control").glob("*"):
+        file.unlink(missing_ok=True)
+    arguments = [sys.executable, "-m", f"pipeline.{job}", str(folder), *([then] if then else [])]
+    with (folder / "log.txt").open("ab") as log:
+        child = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+        )
+    _wait_for_first_event(folder, job, child)
+
+
+def _wait_for_first_event(folder: Path, job: str, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + FIRST_EVENT_SECONDS
+    while time.monotonic() < deadline:
+        told = events.read(folder / "events.jsonl").jobs.get(job)
+        if told and told.pid == child.pid:
+            return
+        if child.poll() is not None:
+            raise UserError(
+                f"{folder.name}: the job ended before it began (exit {child.returncode}): {log_tail(folder)}"
+            )
+        time.sleep(0.02)
+    raise UserError(f"{folder.name}: the job gave no sign of life in {FIRST_EVENT_SECONDS:.0f} s: {log_tail(folder)}")
+
+
+def environment() -> dict[str, str]:
+    """What every child of ours finds in its environment (facts: passive OpenMP waits, no telemetry, one GPU)."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    defaults = {
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "CUDA_VISIBLE_DEVICES": "0",
+    }
+    return {**defaults, **os.environ, **ours}
+
+
+def alive(folder: Path) -> bool:
+    """Whether a job works on this run: its lock is held. A pid would lie; the kernel frees a lock even after kill -9."""
+    try:
+        with FileLock(folder / "lock", timeout=0, is_singleton=False):
+            return False
+    except Timeout:
+        return True
+
+
+def view(folder: Path) -> View:
+    return events.read(folder / "events.jsonl")
+
+
+def status(folder: Path) -> str:
+    """running, finished, stopped, failed, interrupted or new: what the training of this run has come to."""
+    held = alive(folder)
+    told = view(folder)
+    if held or told.handing_over(time.time()):
+        return "running"
+    train = told.jobs.get("train")
+    if train is None:
+        return "new"
+    if train.ended:
+        return train.ended
+    return "stopped" if (folder / "control" / "cancel").exists() else "interrupted"
+
+
+def job_status(folder: Path, job: str) -> str:
+    """The same for one job of the run; new when it was never started."""
+    told = view(folder)
+    state = told.jobs.get(job)
+    if state is None:
+        return "new"
+    return state.ended or ("running" if told.current == job and alive(folder) else "interrupted")
+
+
+def phase(folder: Path) -> str:
+    told = view(folder)
+    state = told.jobs.get(told.current)
+    return f"{told.current}: {state.phase}" if state else "starting"
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The command line's object for a run, and a row of the list of runs."""
+    told = view(folder)
+    train, current = told.jobs.get("train"), told.jobs.get(told.current)
+    return {
+        "run": folder.name,
+        "folder": str(folder),
+        "status": status(folder),
+        "step": train.step if train else 0,
+        "steps": train.steps if train else 0,
+        "loss": told.loss,
+        "validation_loss": told.validation_loss,
+        "checkpoint": told.checkpoint,
+        "job": told.current or None,
+        "phase": current.phase if current else None,
+        "text": current.text if current else "",
+        "jobs": {name: job_status(folder, name) for name in told.jobs},
+    }
+
+
+def stop(folder: Path) -> None:
+    """Ask the run's job to save what it has learned and end. Seen after every micro-step."""
+    _control(folder, "stop")
+
+
+def cancel(folder: Path) -> None:
+    """End the run's job now: by asking, then SIGTERM, then SIGKILL to its group. Returns when it is gone."""
+    _control(folder, "cancel")
+    for force in (None, signal.SIGTERM, signal.SIGKILL):
+        if force and alive(folder):
+            told = view(folder)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(told.jobs[told.current].pid, force)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while alive(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _control(folder: Path, word: str) -> None:
+    if not alive(folder):
+        raise UserError(f"{folder.name} is not running ({status(folder)}); there is nothing to {word}.")
+    (folder / "control").mkdir(exist_ok=True)
+    (folder / "control" / word).touch()
+
+
+def resume(folder: Path) -> str:
+    """Go on where the run is: training from its newest whole checkpoint, else evaluation. Returns the job, or ''."""
+    if alive(folder) or view(folder).handing_over(time.time()):
+        return view(folder).current
+    if job_status(folder, "train") != "finished":
+        start(folder, "train", then=after_training(folder))
+        return "train"
+    if after_training(folder) and job_status(folder, "evaluate") != "finished":
+        start(folder, "evaluate")
+        return "evaluate"
+    return ""
+
+
+def after_training(folder: Path) -> str:
+    """The job that follows training: evaluation, if there are held-out rows to judge on."""
+    return "evaluate" if (folder / "held_out.jsonl").stat().st_size else ""
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every run, newest first."""
+    folders = [f for f in home.runs().iterdir() if not f.name.startswith(".") and (f / "run.json").is_file()]
+    return [summary(f) for f in sorted(folders, key=lambda f: (f / "run.json").stat().st_mtime, reverse=True)]
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The step a resumed training would go on from; 0 is from the start."""
+    newest = checkpoints.newest(folder)
+    return checkpoints.step(newest) if newest else 0
+
+
+def log_tail(folder: Path, lines: int = 3) -> str:
+    file = folder / "log.txt"
+    content = file.read_text(errors="replace").strip().splitlines() if file.exists() else []
+    return " / ".join(content[-lines:]) or "log.txt is empty"
+
+
+def read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} can't be read ({error}); the run's folder is damaged.") from error

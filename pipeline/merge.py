@@ -1,0 +1,197 @@
+"""`python -m pipeline.merge RUN`: base + adapter -> merged/, checked against the model that was judged.
+
+Reads adapter/, base.json, held_out.jsonl. Writes merged/ (only when the check passes) and merge.json.
+One model is in memory at a time. A 4-bit base is de-quantised first: merging into 4-bit weights would change the model.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # the lock and the first event come before the heavy imports below
+    from pipeline import job
+
+    sys.exit(job.main("merge"))
+
+import dataclasses
+import gc
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, GenerationConfig
+
+from pipeline import dataset, files, generate, model, template
+from pipeline.errors import UserError
+from pipeline.generate import Pair
+from pipeline.job import Job
+from pipeline.schema import Model
+
+PROMPTS = 20
+ANSWER_TOKENS = 64
+SHARD_SIZE = "2GB"
+SAME_ANSWERS = 0.9  # 16-bit rounding may tip a near tie; a skipped layer changes most answers
+EXACT = 1e-3  # largest logit difference of a merge saved in 32 bit
+ROUNDING = 1 / 20  # largest share of the adapter's own effect that 16-bit rounding may cost
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a model does on the check's prompts: logits at every prompt token, and greedy answers as ids."""
+
+    logits: list[torch.Tensor]
+    answers: list[list[int]]
+    effect: float = 0.0
+
+
+@dataclass(frozen=True)
+class MergeCheck:
+    """The merged model, reopened from disk, beside the one that was judged.
+
+    `difference` is the root mean square of the logit differences, `effect` that of the adapter (tuned minus base);
+    `kl` is the mean KL(judged || merged) in nats per token.
+    """
+
+    against: str
+    prompts: int
+    max_logit_difference: float
+    difference: float
+    effect: float
+    tolerance: float
+    kl: float
+    identical_answers: float
+    dtype: str
+    ok: bool
+
+
+def work(job: Job) -> tuple[str, dict[str, Any]]:
+    named = generate.of_run(job.folder)
+    job.phase("asking the judged model")
+    judged, prompts, stops = judged_behaviour(job.folder, named)
+    job.phase("merging")
+    with files.whole_folder(job.folder / "merged") as temporary:
+        write_merged(named, stops, temporary)
+        job.phase("checking")
+        check = compare(judged, behaviour(reopen(temporary), prompts, stops), against(named), saved_dtype(named))
+        files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
+        if not check.ok:
+            raise UserError(refusal(check))
+    return "finished", dataclasses.asdict(check)
+
+
+def against(named: Model) -> str:
+    how = "the 4-bit base it was trained and judged on, de-quantised" if named.memory == "4-bit" else "its base"
+    return f"the adapter on {how}"
+
+
+def refusal(check: MergeCheck) -> str:
+    return (
+        f"The merged model is not the one that was judged and was not kept: logits differ by {check.max_logit_difference:.3g} "
+        f"(typically {check.difference:.3g}, allowed {check.tolerance:.3g}), KL {check.kl:.3g}, "
+        f"{check.identical_answers:.0%} of {check.prompts} answers identical."
+    )
+
+
+def judged_behaviour(folder: Path, named: Model) -> tuple[Behaviour, list[list[int]], tuple[int, ...]]:
+    """What the judged model (adapter on its base) does on up to PROMPTS held-out prompts; the prompts; its stop ids."""
+    pair = generate.open_pair(named)
+    generate.check_template(folder, pair.template)
+    prompts = check_prompts(folder, pair)
+    tuned = behaviour(pair.adapted, prompts, pair.template.stop_ids, pair)
+    return tuned, prompts, pair.template.stop_ids
+
+
+def check_prompts(folder: Path, pair: Pair) -> list[list[int]]:
+    rows = dataset.read_part(folder, "held_out") or dataset.read_part(folder, "train")
+    step = max(1, len(rows) // PROMPTS)
+    chosen = rows[::step][:PROMPTS]
+    return [
+        template.prompt_ids(
+            pair.tokenizer, pair.template, template.split_answer({"messages": r["messages"]})[0], r.get("tools")
+        )
+        for r in chosen
+    ]
+
+
+@torch.no_grad()
+def behaviour(loaded: Any, prompts: list[list[int]], stops: tuple[int, ...], pair: Pair | None = None) -> Behaviour:
+    """Logits and greedy answers, prompt by prompt so that no padding enters. With `pair`, the adapter's effect too."""
+    settings = GenerationConfig(
+        max_new_tokens=ANSWER_TOKENS, do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0]
+    )
+    loaded.generation_config = settings
+    scores, answers, squares = [], [], []
+    for prompt in prompts:
+        ids = torch.tensor([prompt], device=loaded.device)
+        scores.append(loaded(input_ids=ids).logits[0].float().cpu())
+        answers.append(
+            loaded.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)[0].tolist()
+        )
+        if pair:
+            with pair.adapted.disable_adapter():
+                squares.append((loaded(input_ids=ids).logits[0].float().cpu() - scores[-1]).pow(2).mean())
+    return Behaviour(scores, answers, float(torch.stack(squares).mean().sqrt()) if squares else 0.0)
+
+
+def write_merged(named: Model, stops: tuple[int, ...], folder: Path) -> None:
+    """A freshly loaded base with the adapter merged in, as any other tool would open it: safetensors, tokenizer, stops."""
+    gc.collect()
+    merged = merge(named)
+    tokenizer = model.tokenizer(named)
+    merged.to(saved_dtype(named))
+    merged.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=tokenizer.pad_token_id)
+    merged.save_pretrained(str(folder), max_shard_size=SHARD_SIZE)
+    tokenizer.save_pretrained(str(folder))
+
+
+def merge(named: Model) -> Any:
+    """The merged model in memory, added up in the base's computing type."""
+    assert named.adapter is not None
+    base = model.base(named)
+    if named.memory == "4-bit":
+        base = base.dequantize()
+        if hasattr(base.config, "quantization_config"):
+            del base.config.quantization_config
+    adapted, _ = generate.attach(base, Path(named.adapter))
+    return adapted.merge_and_unload(safe_merge=True)
+
+
+def saved_dtype(named: Model) -> torch.dtype:
+    """The base's own type on disk; a merge is published as exact as its base was."""
+    own = AutoConfig.from_pretrained(named.base, revision=named.revision).dtype
+    return own if isinstance(own, torch.dtype) else torch.float32
+
+
+def reopen(folder: Path) -> Any:
+    """The merged folder as a stranger would open it, computing as the judged model did."""
+    gc.collect()
+    leftover = json.loads((folder / "config.json").read_text()).get("quantization_config")
+    if leftover:
+        raise AssertionError("a merged model must not carry a quantization_config")
+    return model.base(Model(str(folder)))
+
+
+def compare(judged: Behaviour, merged: Behaviour, against: str, dtype: torch.dtype) -> MergeCheck:
+    """The numbers, and whether they allow to call the two models the same."""
+    pairs = list(zip(judged.logits, merged.logits, strict=True))
+    difference = float(torch.stack([(a - b).pow(2).mean() for a, b in pairs]).mean().sqrt())
+    divergence = [
+        torch.nn.functional.kl_div(b.log_softmax(-1), a.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+        for a, b in pairs
+    ]
+    same = sum(a == b for a, b in zip(judged.answers, merged.answers, strict=True)) / len(judged.answers)
+    tolerance = EXACT if dtype == torch.float32 else max(EXACT, ROUNDING * judged.effect)
+    return MergeCheck(
+        against=against,
+        prompts=len(pairs),
+        max_logit_difference=max(float((a - b).abs().max()) for a, b in pairs),
+        difference=difference,
+        effect=judged.effect,
+        tolerance=tolerance,
+        kl=float(torch.cat(divergence).mean()),
+        identical_answers=same,
+        dtype=str(dtype).removeprefix("torch."),
+        ok=difference <= tolerance and same >= SAME_ANSWERS,
+    )

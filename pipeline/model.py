@@ -1,0 +1,135 @@
+"""The only from_pretrained: device, dtype, quantization, adapters, and what identifies a base.
+
+Rules: a CPU computes in 32 bit; a GPU in bfloat16 from compute capability 8.0 on, else float16 (torch's own
+is_bf16_supported counts emulation and says yes on a T4). Weights are read from safetensors only, no code from the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from pipeline.errors import UserError
+from pipeline.schema import Model
+
+FINGERPRINT_BYTES = 1 << 20
+
+transformers_logging.disable_progress_bar()
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def half() -> torch.dtype:
+    """The 16-bit type this GPU computes in natively."""
+    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+
+
+def dtype(memory: str) -> torch.dtype:
+    """The type the base's unquantized weights are held and computed in."""
+    if device().type == "cpu" or memory == "32-bit":
+        return torch.float32
+    return half()
+
+
+def tokenizer(model: Model) -> Any:
+    """The base's tokenizer, with a pad token that stops nothing."""
+    loaded = _load(AutoTokenizer, model)
+    if not loaded.is_fast:
+        raise UserError(f"{model.base}: its tokenizer can't say which characters a token covers; choose another model.")
+    loaded.pad_token = _pad_token(loaded)
+    return loaded
+
+
+def _pad_token(tokenizer: Any) -> str:
+    """Any token that is not the stop token: what is padded is masked, so that only stopping must not depend on it."""
+    template = str(tokenizer.chat_template)
+    reserved = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special and t.content not in template]
+    candidates = [tokenizer.pad_token, tokenizer.unk_token, *reserved]
+    return next((t for t in candidates if t and t != tokenizer.eos_token), tokenizer.eos_token)
+
+
+def stop_ids(model: Model) -> list[int]:
+    """The stop tokens the model's own generation_config names."""
+    try:
+        found = GenerationConfig.from_pretrained(model.base, revision=model.revision).eos_token_id
+    except OSError:
+        found = _load(AutoConfig, model).eos_token_id
+    return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+
+
+def base(model: Model) -> Any:
+    """The base model in eval mode, on its device, without any adapter. Raises UserError when it can't be had."""
+    config = _load(AutoConfig, model)
+    if config.is_encoder_decoder:
+        raise UserError(f"{model.base} is an encoder-decoder model; choose a causal (decoder-only) one.")
+    options: dict[str, Any] = {"dtype": dtype(model.memory), "attn_implementation": "sdpa", "use_safetensors": True}
+    if model.memory == "4-bit":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=options["dtype"],
+        )
+    loaded = _load(AutoModelForCausalLM, model, device_map={"": str(device())}, **options)
+    return loaded.eval()
+
+
+def _load(kind: Any, model: Model, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(model.base, revision=model.revision, trust_remote_code=False, **options)
+    except GatedRepoError as error:
+        raise UserError(
+            f"{model.base} is gated: ask for access on its page on the Hub, then log in with a token of that account."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(f"There is no model {model.base!r} on the Hub that you may read; check the name.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model.base} can't be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "gated repo" in text:
+        return "it is gated; ask for access on its page on the Hub, then log in with a token of that account."
+    if "not a valid model identifier" in text or "is not a local folder" in text:
+        return "there is no such model on the Hub that you may read; check the name."
+    if "connect" in text.lower() or "offline" in text.lower():
+        return "it is not on this machine and the Hub can't be reached; connect, or give a local folder."
+    if "safetensors" in text:
+        return "it has no weights in safetensors; other formats can run code and are not read."
+    return text[:300]
+
+
+def compute_dtype(loaded: Any) -> torch.dtype:
+    """The type a loaded model computes in: that of its output embedding, which is never quantized."""
+    return loaded.get_output_embeddings().weight.dtype
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What tells this base from another: the commit on the Hub, or a fingerprint of a local folder's files."""
+    folder = Path(model.base)
+    if folder.is_dir():
+        return {"model": model.base, "revision": None, "fingerprint": fingerprint(folder)}
+    commit = getattr(_load(AutoConfig, model), "_commit_hash", None)
+    return {"model": model.base, "revision": commit or model.revision, "fingerprint": None}
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over names, sizes and the first and last MiB of a model folder's weights, config and tokenizer."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".model"}):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(FINGERPRINT_BYTES))
+            stream.seek(max(0, size - FINGERPRINT_BYTES))
+            digest.update(stream.read())
+    return digest.hexdigest()

@@ -1,0 +1,374 @@
+"""Every noun of the pipeline, its defaults, help and checks, to and from JSON. Standard library only.
+
+A dataclass that exists is valid: the checks run when it is made. One definition per setting: the form, the validation,
+the JSON file, `--help` and the README's table are all drawn from the fields below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict, TypeVar
+
+from pipeline.errors import UserError
+
+T = TypeVar("T")
+
+PARTS = ("train", "validation", "held_out")
+ROLES = ("system", "user", "assistant", "tool")
+SHAPES = ("messages", "sharegpt", "alpaca", "prompt/completion")
+COLUMN_ROLES = ("messages", "tools", "system", "prompt", "context", "completion", "history", "ignore")
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+
+
+class Conversation(TypedDict):
+    """TRL's own conversational shape."""
+
+    messages: list[Message]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
+class Row(TypedDict):
+    """One line of train.jsonl, validation.jsonl or held_out.jsonl; `row` counts from 1 in the file it came from."""
+
+    row: int
+    messages: list[Message]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field's metadata says about it: everything a form, a check or a help text needs to know."""
+
+    help: str
+    group: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def setting(default: Any, help: str, group: str, **bounds: Any) -> Any:
+    return field(default=default, metadata={"setting": Setting(help, group, **bounds)})
+
+
+def settings(noun: type) -> dict[str, Setting]:
+    """The settings of a dataclass by field name, in the order they are written."""
+    return {f.name: f.metadata["setting"] for f in dataclasses.fields(noun) if "setting" in f.metadata}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows come from and how they are read. Paths are absolute once a run exists."""
+
+    path: str
+    held_out_path: str | None = None
+    validation_path: str | None = None
+    shape: str | None = setting(None, "Shape of the rows; recognised by itself when left out.", "Data", choices=SHAPES)
+    columns: dict[str, str] | None = None
+    system: str | None = setting(None, "System prompt put before every conversation that has none.", "Data")
+    validation_share: float = setting(
+        0.05, "Share of the rows that steers training (16 to 128 rows).", "Data", low=0, high=0.5
+    )
+    held_out_share: float = setting(
+        0.05, "Share of the rows kept away until judging (16 to 128 rows).", "Data", low=0, high=0.5
+    )
+    seed: int = setting(42, "Seed of the split.", "Data", low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check(self)
+        for column, role in (self.columns or {}).items():
+            if role not in COLUMN_ROLES:
+                raise UserError(f"columns: {column!r} has the role {role!r}; use one of {', '.join(COLUMN_ROLES)}.")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of finding in the data: which rows (counted from 1, file order), and the sentence that says it."""
+
+    kind: str
+    rows: tuple[int, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a Source came to: the three parts, what was wrong, and how it was read."""
+
+    train: tuple[Row, ...]
+    validation: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+    shape: str
+    columns: dict[str, str]
+    rows: int
+    fingerprint: str
+
+    def part(self, name: str) -> tuple[Row, ...]:
+        return {"train": self.train, "validation": self.validation, "held_out": self.held_out}[name]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an adapter is trained. Steps are optimizer steps; lengths are tokens; shares are between 0 and 1."""
+
+    method: str = setting(
+        "lora", "What is trained: lora adds small matrices to the frozen base.", "Method", choices=("lora",)
+    )
+    memory: str = setting(
+        "auto",
+        "How the base is held in memory: 4-bit (NF4) is QLoRA and needs about a quarter of 16-bit; auto is 16-bit on a "
+        "GPU and 32-bit on a CPU.",
+        "Method",
+        choices=("auto", "32-bit", "16-bit", "4-bit"),
+    )
+    rank: int = setting(
+        16, "Size of the adapter's matrices: higher can learn more and weighs more.", "Method", low=1, high=512
+    )
+    alpha: int = setting(32, "Strength of the adapter; twice the rank is the usual choice.", "Method", low=1, high=1024)
+    dropout: float = setting(0.05, "Share of the adapter's inputs dropped while training.", "Method", low=0, high=0.9)
+    target_modules: str = setting(
+        "all-linear", "Layers that get an adapter: all-linear, or names separated by commas.", "Method"
+    )
+    epochs: float = setting(
+        3.0, "How often every row is seen; more than ten is usually learning by heart.", "Training", low=0.01, high=1000
+    )
+    max_steps: int = setting(
+        0, "Stop after this many steps whatever the epochs say; 0 is no limit.", "Training", low=0, high=10**7
+    )
+    learning_rate: float = setting(
+        2e-4, "Size of each step; 2e-4 is the usual choice for LoRA.", "Training", low=1e-8, high=1.0
+    )
+    batch_size: int = setting(
+        16, "Rows learned from per step, all micro-batches together.", "Training", low=1, high=4096
+    )
+    micro_batch: int = setting(
+        0,
+        "Rows in memory at once; the rest of a batch is accumulated. 0 chooses: all on a CPU, up to 4 on a GPU.",
+        "Training",
+        low=0,
+        high=4096,
+    )
+    max_length: int = setting(
+        1024, "Longest row in tokens; longer ones are cut at the end, and counted.", "Training", low=8, high=2**20
+    )
+    loss_on: str = setting(
+        "answers",
+        "Which tokens are learned: every answer, only the last answer, or everything.",
+        "Training",
+        choices=("answers", "last answer", "everything"),
+    )
+    scheduler: str = setting(
+        "linear", "How the learning rate falls over the run.", "Advanced", choices=("linear", "cosine", "constant")
+    )
+    warmup: float = setting(0.03, "Share of the steps in which the learning rate rises.", "Advanced", low=0, high=0.99)
+    weight_decay: float = setting(0.0, "Pull of the trained weights towards zero.", "Advanced", low=0, high=1)
+    max_grad_norm: float = setting(
+        1.0, "Longest gradient; longer ones are shortened. 0 is no limit.", "Advanced", low=0, high=1000
+    )
+    optimizer: str = setting(
+        "adamw_torch",
+        "What turns gradients into steps; the 8-bit ones save memory in full fine-tuning.",
+        "Advanced",
+        choices=("adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"),
+    )
+    length_grouping: bool = setting(
+        True, "Rows of similar length share a batch, so that little padding is computed.", "Advanced"
+    )
+    activation_checkpointing: str = setting(
+        "auto",
+        "Compute activations again instead of keeping them: less memory, a third more time. auto is on for a GPU.",
+        "Advanced",
+        choices=("auto", "on", "off"),
+    )
+    seed: int = setting(42, "Same seed, same run.", "Advanced", low=0, high=2**31 - 1)
+    eval_steps: int = setting(
+        0,
+        "Steps between two looks at the validation rows; 0 makes about eight in a run.",
+        "Advanced",
+        low=0,
+        high=10**7,
+    )
+    save_steps: int = setting(
+        0, "Steps between two checkpoints; 0 saves at every look at the validation rows.", "Advanced", low=0, high=10**7
+    )
+    keep_checkpoints: int = setting(3, "How many of the newest checkpoints stay on disk.", "Advanced", low=1, high=1000)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.target_modules.strip():
+            raise UserError('target_modules is empty; write "all-linear" or layer names separated by commas.')
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise UserError(
+                f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}; choose one that does."
+            )
+
+
+@dataclass(frozen=True)
+class Model:
+    """The only way to name a model: a Hub id or an absolute path, and the adapter folder on top of it, if any."""
+
+    base: str
+    revision: str | None = None
+    adapter: str | None = None
+    memory: str = setting("auto", "How the base is held.", "Method", choices=("auto", "32-bit", "16-bit", "4-bit"))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was asked: everything in config.json and source.json of a run folder."""
+
+    model: str
+    source: Source
+    name: str
+    config: TrainConfig = field(default_factory=TrainConfig)
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise UserError('"model" is empty; give a Hub id or the path of a model folder.')
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of events.jsonl. `kind` is one of EVENT_KINDS; `values` holds numbers and short texts, never a secret."""
+
+    kind: str
+    job: str
+    time: float
+    step: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+EVENT_KINDS = (
+    "started",
+    "phase",
+    "progress",
+    "loss",
+    "validation",
+    "checkpoint",
+    "note",
+    "finished",
+    "stopped",
+    "failed",
+)
+FINAL_KINDS = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric over the held-out rows: both averages, and tuned minus base with its 95 % bootstrap interval."""
+
+    base: float
+    tuned: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a self-test: what was measured, the largest value that passes, and whether it did."""
+
+    ok: bool
+    value: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What evaluation found: n held-out rows, scores by metric, and one entry per row with every text."""
+
+    n: int
+    metrics: dict[str, Score]
+    rows: tuple[dict[str, Any], ...]
+    mode: str
+    self_test: dict[str, Check]
+    settings: dict[str, Any]
+    seconds: float
+
+
+def check(noun: Any) -> None:
+    """Refuse a value outside its setting's type, bounds or choices. Raises UserError naming the key, value and wish."""
+    hints = typing.get_type_hints(type(noun))
+    for name, wish in settings(type(noun)).items():
+        value = getattr(noun, name)
+        if value is None and type(None) in typing.get_args(hints[name]):
+            continue
+        if wish.choices and value not in wish.choices:
+            raise UserError(f"{name}: {value!r} is not one of {', '.join(wish.choices)}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}: {value} is not a number that can be used.")
+        if wish.low is not None and wish.high is not None and not wish.low <= value <= wish.high:
+            raise UserError(f"{name}: {value} is outside {wish.low:g} to {wish.high:g}.")
+
+
+def to_json(noun: Any) -> dict[str, Any]:
+    return dataclasses.asdict(noun)
+
+
+def from_json(noun: type[T], values: Any, where: str) -> T:
+    """Make the noun from a parsed JSON object. `where` names the file or part in the UserError of a bad key or type."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(values).__name__}.")
+    hints = typing.get_type_hints(noun)
+    known = {f.name: f for f in dataclasses.fields(noun)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}.")
+    for key, f in known.items():
+        if key not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}: {key!r} is missing.")
+    return noun(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+
+
+def nearest(key: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.0)
+    return f"did you mean {close[0]!r}?" if close else "no key is known here"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value, where)
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wanted = origin or hint
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise UserError(f"{where}: expected {_word(wanted)}, found {json.dumps(value, default=str)[:60]}.")
+    return value
+
+
+def _word(wanted: Any) -> str:
+    words = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        dict: "an object",
+        tuple: "a list",
+    }
+    return words.get(wanted, str(wanted))

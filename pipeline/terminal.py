@@ -1,0 +1,192 @@
+"""What a person at a terminal sees: tables, progress bars, coloured tokens. Results go to standard output, progress to error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from pipeline import events, jobs
+from pipeline.schema import Event, Problem
+
+POLL_SECONDS = 0.1
+SHOWN_ROWS = 12
+LOWER_IS_BETTER = ("loss", "perplexity")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def follow(folder: Path, quiet: bool, offset: int = 0) -> None:
+    """Show a run's events from byte `offset` on to the end of its last job. Interrupting this does not stop the run."""
+    file = folder / "events.jsonl"
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(quiet=True) if quiet else err, transient=True) as progress:
+        task = progress.add_task("", total=None, text="")
+        while True:
+            running = jobs.status(folder) == "running"
+            told, offset = events.since(file, offset)
+            for event in told:
+                _show_event(progress, task, event)
+            if not running:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _show_event(progress: Progress, task: Any, event: Event) -> None:
+    values = event.values
+    if event.kind == "phase":
+        name = f"{event.job}: {values.get('phase', '')}"
+        progress.update(task, description=name, total=values.get("steps") or None, completed=0, text=escape(event.text))
+    elif event.kind == "loss":
+        text = f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s, {duration(values['eta_seconds'])} left"
+        progress.update(task, completed=event.step, text=text)
+    elif event.kind == "progress":
+        progress.update(task, completed=event.step)
+    elif event.kind == "validation":
+        progress.console.print(f"  step {event.step}: validation loss {values['loss']:.3f}")
+    elif event.text:
+        progress.console.print(f"  {event.job}: {escape(event.text)}")
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        err.print(f"  {escape(problem.sentence)}", style="yellow")
+
+
+def show_inspection(found: dict[str, Any]) -> None:
+    out.print(f"[bold]{found['shape']}[/]: {found['conversations']} conversations from {found['rows']} rows")
+    out.print(f"columns: {', '.join(f'{column} = {role}' for column, role in found['columns'].items())}", markup=False)
+    out.print(f"train {found['train']}, validation {found['validation']}, held-out {found['held_out']}")
+    if found["lengths"]:
+        out.print("tokens per row: " + ", ".join(f"{name} {value}" for name, value in found["lengths"].items()))
+        out.print(f"learned: {found['trained_token_share']:.1%} of the tokens")
+    for problem in found["problems"]:
+        out.print(f"- {problem['sentence']}", style="yellow", markup=False)
+
+
+def show_preview(found: dict[str, Any]) -> None:
+    """The row's text with learned tokens underlined in green, cut ones struck through."""
+    cut = found["truncated_at"]
+    text = Text()
+    for place, (piece, trained) in enumerate(zip(found["tokens"], found["trained"], strict=True)):
+        text.append(
+            piece, style="strike dim" if cut is not None and place >= cut else "underline green" if trained else ""
+        )
+    out.print(text)
+    learned = sum(found["trained"])
+    out.print(
+        f"\n{len(found['ids'])} tokens, {learned} learned (underlined)"
+        + (f", cut after {cut}" if cut is not None else "")
+    )
+    out.print("\nWhat the model is asked at inference:", style="bold")
+    out.print(found["generation_prompt"], markup=False)
+    for sentence in found["gates"]:
+        out.print(f"- {sentence}", style="red", markup=False)
+
+
+def show_runs(runs: Sequence[dict[str, Any]]) -> None:
+    table = Table(Column("run", no_wrap=True), "status", "step", "loss", "validation", "checkpoint", "")
+    for run in runs:
+        numbers = [_number(run["loss"]), _number(run["validation_loss"])]
+        doing = run["text"] or (run["phase"] or "") if run["status"] != "finished" else ""
+        row = [run["run"], run["status"], f"{run['step']}/{run['steps']}", *numbers, run["checkpoint"] or "", doing]
+        table.add_row(*map(escape, row))
+    out.print(table if runs else "No runs yet; `python -m pipeline run examples/tiny-yoda.json` makes one.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def show_report(folder: Path) -> None:
+    """Prompts with both answers beside the reference, then the scores with their intervals."""
+    report = jobs.read_json(folder / "report.json")
+    answers = Table("prompt", "reference", "base", "tuned", title="Held-out rows: base against tuned", show_lines=True)
+    for row in report["rows"][:SHOWN_ROWS]:
+        cells = (row["messages"][-1]["content"], row["reference"], row["base"]["text"], row["tuned"]["text"])
+        answers.add_row(*(escape(_short(cell)) for cell in cells))
+    out.print(answers)
+    scores = Table(
+        "metric", "base", "tuned", "difference", "95 % interval", title=f"Scores over {report['n']} held-out rows"
+    )
+    for name, s in report["metrics"].items():
+        worse = name in LOWER_IS_BETTER
+        sure = s["low"] > 0 or s["high"] < 0
+        style = "" if not sure else "green" if (s["difference"] < 0) == worse else "red"
+        label = f"{name} (lower is better)" if worse else name
+        interval = f"{s['low']:+.3f} to {s['high']:+.3f}"
+        scores.add_row(label, f"{s['base']:.3f}", f"{s['tuned']:.3f}", f"{s['difference']:+.3f}", interval, style=style)
+    out.print(scores)
+    if report["n"] > SHOWN_ROWS:
+        out.print(
+            f"{SHOWN_ROWS} of {report['n']} rows are shown; all are in {folder / 'report.json'}",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
+def _short(text: str, limit: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def show_merge(found: dict[str, Any]) -> None:
+    check = found["check"]
+    verdict = f"merged into {found['folder']}" if check["ok"] else "refused"
+    out.print(f"{verdict}, checked against {check['against']}", soft_wrap=True)
+    out.print(
+        f"{check['prompts']} prompts: largest logit difference {check['max_logit_difference']:.3g}, KL {check['kl']:.3g}, "
+        f"{check['identical_answers']:.0%} of the answers identical ({check['dtype']})",
+        soft_wrap=True,
+    )
+
+
+class Sides:
+    """Both answers of `compare`, each piece printed as it comes, one side after the other switches."""
+
+    def __init__(self) -> None:
+        self.texts = {"base": "", "tuned": ""}
+        self.progress = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True)
+        self.tasks = {side: self.progress.add_task(f"[bold]{side}[/]") for side in self.texts}
+        self.progress.start()
+
+    def __call__(self, side: str, piece: str) -> None:
+        self.texts[side] += piece
+        self.progress.update(self.tasks[side], description=f"[bold]{side}[/] {escape(self.texts[side][-200:])}")
+
+    def wait(self, whom: str) -> None:
+        err.print(f"Waiting for the device: {whom}.", markup=False)
+
+    def close(self, found: dict[str, Any], pair: Any) -> None:
+        self.progress.stop()
+        table = Table("base", "tuned", title="Same prompt, same settings, one copy of the weights")
+        table.add_row(*(escape(found[side]["text"].strip()) for side in self.texts))
+        table.add_row(*(Text(_footer(found[side]), style="dim") for side in self.texts))
+        out.print(table)
+        differs = "" if pair.self_test["tuned_differs"].ok else " The adapter changes nothing."
+        state = "passed" if pair.trusted else "FAILED"
+        out.print(f"Self-test {state}: base is the base, tuned is the tuned ({pair.mode}).{differs}")
+
+
+def _footer(answer: dict[str, Any]) -> str:
+    speed = answer["tokens"] / max(answer["seconds"], 1e-9)
+    return f"{answer['tokens']} tokens, {speed:.0f}/s, {'stopped by itself' if answer['stopped'] else 'hit the limit'}"

@@ -1,0 +1,258 @@
+"""`python -m pipeline.train RUN`: config -> TRL arguments -> adapter/, told event by event.
+
+Reads config.json, source.json, train.jsonl, validation.jsonl. Writes base.json, tokens/, checkpoints/, adapter/.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":  # the lock and the first event come before the heavy imports below
+    from pipeline import job
+
+    sys.exit(job.main("train"))
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import set_seed
+from trl import SFTConfig, SFTTrainer
+
+from pipeline import checkpoints, dataset, files, jobs, model, template
+from pipeline.errors import UserError
+from pipeline.job import Job
+from pipeline.progress import Progress
+from pipeline.schema import Model, Run, TrainConfig
+from pipeline.template import Template
+
+TRAINED_PARTS = ("train", "validation")
+EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
+LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
+
+
+def work(job: Job) -> tuple[str, dict[str, Any]]:
+    """Train the run's adapter, from its newest whole checkpoint if there is one. Returns how it ended, and values."""
+    run = jobs.load(job.folder)
+    named = Model(run.model, run.revision, memory=run.config.memory)
+    job.phase("tokenizing")
+    tokenizer = model.tokenizer(named)
+    chosen = template.choose(tokenizer, model.stop_ids(named))
+    parts = prepare_tokens(job, run, tokenizer, chosen)
+    _remember_base(job.folder, named, chosen)
+    job.phase("loading model")
+    set_seed(run.config.seed)
+    adapted = with_adapter(model.base(named), run.config)
+    trainer = make_trainer(adapted, tokenizer, parts, run.config, job.folder, [Progress(job)])
+    job.emit("note", text=_trainable(adapted))
+    trainer.train(resume_from_checkpoint=_resume_point(job))
+    job.phase("saving")
+    save_adapter(adapted, tokenizer, run, job.folder)
+    stopped = job.stop_asked() and trainer.state.global_step < trainer.state.max_steps
+    return ("stopped" if stopped else "finished"), {"kept": True, "last_step": trainer.state.global_step}
+
+
+def prepare_tokens(job: Job, run: Run, tokenizer: Any, chosen: Template) -> datasets.DatasetDict:
+    """The rows as they will be trained on, from tokens/ if it is there. Raises UserError when a gate stops the run."""
+    folder = job.folder / "tokens"
+    if not folder.exists():
+        made = {}
+        for part in TRAINED_PARTS:
+            rows = dataset.read_part(job.folder, part)
+            tokenized = template.tokenize(tokenizer, chosen, rows, run.config.max_length, run.config.loss_on)
+            _refuse(part, tokenized)
+            _tell(job, part, tokenized)
+            made[part] = _as_dataset(tokenized.examples)
+        with files.whole_folder(folder) as temporary:
+            datasets.DatasetDict(made).save_to_disk(str(temporary))
+    parts = datasets.load_from_disk(str(folder))
+    if not len(parts["train"]):
+        raise UserError("No row is left to train on: in every one the learned tokens lie beyond max_length; raise it.")
+    return parts
+
+
+def _refuse(part: str, tokenized: template.Tokenized) -> None:
+    if tokenized.gates:
+        row, sentence = tokenized.gates[0]
+        others = len({r for r, _ in tokenized.gates}) - 1
+        more = f" ({others} more rows have such a problem)" if others else ""
+        raise UserError(f"{part} row {row}: {sentence}{more}; nothing was trained.")
+
+
+def _tell(job: Job, part: str, tokenized: template.Tokenized) -> None:
+    cut = [e.row for e in tokenized.examples if e.cut]
+    if cut:
+        job.emit(
+            "note",
+            text=f"{part}: {len(cut)} rows are longer than max_length and were cut at the end (rows {_some(cut)}).",
+        )
+    if tokenized.dropped:
+        text = f"{part}: {len(tokenized.dropped)} rows were left out, max_length cuts their whole answer (rows {_some(tokenized.dropped)})."
+        job.emit("note", text=text)
+
+
+def _some(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+
+
+def _as_dataset(examples: Sequence[template.Example]) -> datasets.Dataset:
+    features = datasets.Features(
+        {
+            "row": datasets.Value("int64"),
+            "input_ids": datasets.List(datasets.Value("int32")),
+            "labels": datasets.List(datasets.Value("int32")),
+        }
+    )
+    columns = {key: [getattr(e, key) for e in examples] for key in features}
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def _remember_base(folder: Path, named: Model, chosen: Template) -> None:
+    """base.json: what the adapter belongs to. A resumed run must find the same base and template again."""
+    found = {**model.identity(named), "templates": chosen.hashes(), "stop_ids": list(chosen.stop_ids)}
+    file = folder / "base.json"
+    if file.exists() and jobs.read_json(file) != found:
+        raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
+    files.write_json(file, found)
+
+
+def with_adapter(base: Any, config: TrainConfig) -> Any:
+    """The base with a fresh adapter on it, everything else frozen."""
+    if config.memory == "4-bit":
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=recompute(config))
+    names = config.target_modules.strip()
+    targets = names if names == "all-linear" else [n.strip() for n in names.split(",") if n.strip()]
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(base, lora)
+    except ValueError as error:
+        raise UserError(f"target_modules {names!r}: {' '.join(str(error).split())[:300]}") from error
+
+
+def recompute(config: TrainConfig) -> bool:
+    """Whether activations are computed again in the backward pass instead of kept."""
+    if config.activation_checkpointing == "auto":
+        return model.device().type == "cuda"
+    return config.activation_checkpointing == "on"
+
+
+def micro_batch(config: TrainConfig) -> int:
+    """Rows in memory at once: a divisor of the batch."""
+    if config.micro_batch:
+        return config.micro_batch
+    most = config.batch_size if model.device().type == "cpu" else 4
+    return max(n for n in range(1, most + 1) if config.batch_size % n == 0)
+
+
+def steps(config: TrainConfig, rows: int) -> int:
+    """Optimizer steps of the whole run (the last batch of an epoch may be short)."""
+    planned = math.ceil(config.epochs * math.ceil(rows / config.batch_size))
+    return min(planned, config.max_steps) if config.max_steps else max(1, planned)
+
+
+def sft_config(config: TrainConfig, rows: int, has_validation: bool, folder: Path) -> SFTConfig:
+    """Our settings in TRL's words. The one place where the two vocabularies meet."""
+    total, micro = steps(config, rows), micro_batch(config)
+    every = config.eval_steps or max(1, total // EVALUATIONS)
+    on_cpu = model.device().type == "cpu"
+    compute = model.dtype(config.memory)
+    return SFTConfig(
+        output_dir=str(folder / checkpoints.FOLDER),
+        use_cpu=on_cpu,
+        bf16=compute == torch.bfloat16,
+        fp16=compute == torch.float16,
+        activation_checkpointing=recompute(config),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=config.batch_size // micro,
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim=config.optimizer,
+        train_sampling_strategy="group_by_length" if config.length_grouping else "random",
+        seed=config.seed,
+        logging_steps=max(1, total // LOGGED_POINTS),
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if has_validation else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=config.save_steps or every,
+        save_total_limit=config.keep_checkpoints,
+        dataloader_pin_memory=not on_cpu,
+        max_length=None,
+        packing=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def make_trainer(
+    adapted: Any, tokenizer: Any, parts: datasets.DatasetDict, config: TrainConfig, folder: Path, callbacks: list[Any]
+) -> SFTTrainer:
+    """TRL's trainer over ready-made ids and labels, proven to hold exactly those."""
+    validation = parts["validation"] if len(parts["validation"]) else None
+    trainer = SFTTrainer(
+        model=adapted,
+        args=sft_config(config, len(parts["train"]), validation is not None, folder),
+        train_dataset=parts["train"],
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    for parameter in adapted.parameters():
+        if (
+            parameter.requires_grad
+        ):  # TRL casts a quantized model's adapter to bfloat16, which a T4's grad scaler can't take
+            parameter.data = parameter.data.float()
+    assert_same_tokens(parts["train"], trainer.train_dataset)
+    return trainer
+
+
+def assert_same_tokens(shown: datasets.Dataset, trained: datasets.Dataset) -> None:
+    """What is trained on is what tokens/ holds and the preview shows, token for token."""
+    for column in ("input_ids", "labels"):
+        if not shown.data.column(column).equals(trained.data.column(column)):
+            raise AssertionError(f"the trainer's {column} differ from tokens/; nothing was trained")
+
+
+def _trainable(adapted: Any) -> str:
+    trainable, total = adapted.get_nb_trainable_parameters()
+    return f"{trainable:,} of {total:,} parameters are trained ({100 * trainable / total:.3g} %)."
+
+
+def _resume_point(job: Job) -> str | None:
+    """The newest whole checkpoint; half-written ones are swept away, transformers would trip over them."""
+    for checkpoint in checkpoints.all_of(job.folder):
+        if not checkpoints.is_whole(checkpoint):
+            job.emit("note", text=f"{checkpoint.name} was not written to its end and was removed.")
+            shutil.rmtree(checkpoint)
+    newest = checkpoints.newest(job.folder)
+    return str(newest) if newest else None
+
+
+def save_adapter(adapted: Any, tokenizer: Any, run: Run, folder: Path) -> None:
+    """adapter/: weights, config naming the base, tokenizer and chat template."""
+    adapted.peft_config["default"].base_model_name_or_path = run.model
+    adapted.peft_config["default"].revision = jobs.read_json(folder / "base.json")["revision"]
+    with files.whole_folder(folder / "adapter") as temporary:
+        adapted.save_pretrained(str(temporary), safe_serialization=True)
+        tokenizer.save_pretrained(str(temporary))
+        (temporary / "README.md").unlink(
+            missing_ok=True
+        )  # PEFT's card names a local path; ours is made when publishing
