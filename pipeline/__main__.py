@@ -42,8 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("Interrupted; a run that was started goes on, `python -m pipeline list` shows it.", file=sys.stderr)
         return 130
     if asked.json:
-        print(json.dumps(result, ensure_ascii=False, default=dataclasses.asdict))
+        print(one_object(result))
     return int(code)
+
+
+def one_object(result: Any) -> str:
+    """JSON for any reader and any terminal: ASCII only, and null for what is no number (NaN, infinity)."""
+    text = json.dumps(result, default=dataclasses.asdict)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None))
 
 
 def make_parser() -> Parser:
@@ -83,13 +89,19 @@ def make_parser() -> Parser:
 def add_setting(parser: Parser, name: str, wish: Setting) -> None:
     """One option per setting, drawn from its field: it wins over the config file's value."""
     default = next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
-    kind: Any = (
-        (lambda text: text.lower() in ("true", "1", "yes", "on")) if isinstance(default, bool) else type(default)
-    )
-    text = f"{wish.help} Default {default}.".replace("%", "%%")
+    kind: Any = true_or_false if isinstance(default, bool) else type(default)
+    choices = f" One of {', '.join(wish.choices)}." if wish.choices else ""
+    text = f"{wish.help}{choices} Default {default}.".replace("%", "%%")
     parser.add_argument(
         f"--{name.replace('_', '-')}", dest=name, type=kind, help=text, choices=wish.choices or None, metavar="VALUE"
     )
+
+
+def true_or_false(text: str) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
+    return words[text.lower()]
 
 
 def add_compare(parser: Parser) -> None:
@@ -124,7 +136,7 @@ def _source(asked: Any) -> Source:
 
 
 def _model(asked: Any) -> Model | None:
-    return Model(config.locate_model(asked.model, Path.cwd())) if asked.model else None
+    return Model(config.locate_model(asked.model, Path.cwd())) if asked.model is not None else None
 
 
 def run_verb(asked: Any) -> tuple[Any, int]:
@@ -271,4 +283,5 @@ RUN_VERBS = (
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without Chinese
     sys.exit(main())

@@ -16,7 +16,8 @@ FOLDER = "checkpoints"
 
 def seal(checkpoint: Path) -> None:
     """Write down the size in bytes of every file of a checkpoint that is completely written."""
-    sizes = {p.relative_to(checkpoint).as_posix(): p.stat().st_size for p in checkpoint.rglob("*") if p.is_file()}
+    files = [p for p in checkpoint.rglob("*") if p.is_file() and p.name not in (SEAL, f".{SEAL}")]
+    sizes = {p.relative_to(checkpoint).as_posix(): p.stat().st_size for p in files}
     temporary = checkpoint / f".{SEAL}"
     temporary.write_text(json.dumps(sizes))
     os.replace(temporary, checkpoint / SEAL)
@@ -33,7 +34,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 def step(checkpoint: Path) -> int:
     number = checkpoint.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1
 
 
 def all_of(run: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def locate_model(name: object, folder: Path) -> str:
     """An absolute path for a local folder or the bundled model, the id itself for a model on the Hub."""
     if not isinstance(name, str):
         raise UserError(f"model: expected a Hub id or a folder, found {json.dumps(name)[:60]}.")
-    local = folder / Path(name).expanduser()
-    if local.is_dir():
+    local = folder / os.path.expanduser(name)
+    if name.strip() and os.path.isdir(local):
         return str(local.resolve())
     if name in BUNDLED:
         return str(BUNDLED[name])
@@ -58,14 +59,17 @@ def locate_model(name: object, folder: Path) -> str:
 def locate_source(source: Source, folder: Path) -> Source:
     """The same source with absolute paths; those that were relative start at `folder`."""
 
-    def absolute(path: str | None) -> str | None:
-        return str((folder / Path(path).expanduser()).resolve()) if path else None
+    def absolute(path: str) -> str:
+        try:
+            return str((folder / os.path.expanduser(path)).resolve())
+        except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
+            raise UserError(f"source: {path[:200]!r} can't be the path of a file ({error}).") from error
 
     return dataclasses.replace(
         source,
-        path=str((folder / Path(source.path).expanduser()).resolve()),
-        held_out_path=absolute(source.held_out_path),
-        validation_path=absolute(source.validation_path),
+        path=absolute(source.path),
+        held_out_path=absolute(source.held_out_path) if source.held_out_path else None,
+        validation_path=absolute(source.validation_path) if source.validation_path else None,
     )
 
 
@@ -79,7 +83,7 @@ def _load(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"There is no config file {path}; give the path of a JSON file.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} can't be read as JSON ({error}); see examples/tiny-yoda.json for one that can."
         ) from error

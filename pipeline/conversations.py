@@ -140,7 +140,10 @@ def _turn(turn: dict[str, Any]) -> tuple[Message, bool]:
 
 def _ignored(turn: dict[str, Any]) -> list[Note]:
     keys = [key for key in turn if key not in KNOWN_KEYS and turn[key] not in (None, "", [], {})]
-    return [("ignored-field", f"the message field {key!r:.40} is not learned from; move it into the content") for key in keys]
+    return [
+        ("ignored-field", f"the message field {key!r:.40} is not learned from; move it into the content")
+        for key in keys
+    ]
 
 
 def _text(value: Any, where: str) -> str:

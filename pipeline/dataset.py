@@ -145,7 +145,9 @@ def _find_different_answers(usable: Usable) -> None:
     groups: defaultdict[bytes, list[Row]] = defaultdict(list)
     for key, row in zip(usable.keys, usable.rows, strict=True):
         groups[key].append(row)
-    rows = [row["row"] for group in groups.values() if len({str(row["messages"][-1]) for row in group}) > 1 for row in group]
+    rows = [
+        row["row"] for group in groups.values() if len({str(row["messages"][-1]) for row in group}) > 1 for row in group
+    ]
     if rows:
         found = "a prompt that has different answers; kept, and always on one side of the split"
         usable.findings["different-answers", found] = sorted(rows)
@@ -159,8 +161,8 @@ def _refuse_shared_prompts(usable: Usable, other: Usable) -> None:
             for u in (usable, other)
         )
         raise UserError(
-            f"{usable.name}: {len(shared)} of its prompts also stand in {other.name} ({here} here, {there} there); take them "
-            "out of one of the two, or the scores will lie."
+            f"{usable.name}: {len(shared)} of its prompts also stand in {other.name} ({here} here, {there} there); "
+            "take them out of one of the two, or the scores will lie."
         )
 
 
@@ -193,8 +195,8 @@ def _rows_in_words(rows: Sequence[int]) -> str:
 def split_by_prompt(keys: Sequence[bytes], validation_share: float, held_out_share: float) -> Split:
     """Held-out takes the groups of equal keys with the lowest hashes, validation the highest, the rest is learned from.
 
-    Each takes its share, at least 16 and at most 128 rows, and never more than a fifth of the rows or groups, unless its
-    only group is larger. With fewer than five groups validation is a copy of training rows; with one nothing is held out.
+    Each takes its share, at least 16 and at most 128 rows, never more than a fifth of the rows or groups, unless its only
+    group is larger. With fewer than five groups validation is a copy of training rows; with one nothing is held out.
     """
     groups: defaultdict[bytes, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
@@ -211,7 +213,9 @@ def split_by_prompt(keys: Sequence[bytes], validation_share: float, held_out_sha
         for part in (judging, steering, set(rest) - steering)
     )
     if held_out_share and not held_out:
-        shortages.append(("no-held-out", "a single prompt can't be split, so no row is held out; supply a held-out file"))
+        shortages.append(
+            ("no-held-out", "a single prompt can't be split, so no row is held out; supply a held-out file")
+        )
     if wanted and not validation:
         validation = sorted([position for key in rest for position in groups[key]][: min(wanted, LEAST)])
         found = f"too few prompts for a validation part of its own, so training rows steer ({len(validation)})"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline import home
+from pipeline import home, locks
 
 POLL_SECONDS = 0.1
 
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.1
 def use(purpose: str, on_wait: Callable[[str], None], give_up: Callable[[], bool] = lambda: False) -> Iterator[bool]:
     """Hold the device. Yields True, or False when `give_up` said so first. `on_wait` is told once whom it waits for."""
     folder = home.home() / "device"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", is_singleton=False)
     with _ticket(folder) as ticket:
         got = _wait(lock, ticket, on_wait, give_up)
@@ -37,7 +37,7 @@ def use(purpose: str, on_wait: Callable[[str], None], give_up: Callable[[], bool
 def purpose() -> str:
     """What the device is used for by whoever took it last."""
     file = home.home() / "device" / "purpose"
-    return file.read_text() if file.exists() else "something else"
+    return (file.read_text() if file.exists() else "") or "something else"
 
 
 def waiting() -> bool:
@@ -77,10 +77,8 @@ def _ticket(folder: Path) -> Iterator[Path]:
 
 
 def _alive(ticket: Path) -> bool:
-    """Whether its owner lives. A ticket nobody locks is swept away."""
-    try:
-        with FileLock(ticket, timeout=0, is_singleton=False):
-            ticket.unlink(missing_ok=True)
-        return False
-    except Timeout:
+    """Whether its owner lives. A ticket nobody locks is swept away; no later one has its name."""
+    if locks.held(ticket):
         return True
+    ticket.unlink(missing_ok=True)
+    return False

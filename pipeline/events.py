@@ -6,6 +6,7 @@ Reads and writes <run>/events.jsonl. There is no status field to forget: a run's
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import threading
@@ -17,6 +18,15 @@ from typing import Any
 from pipeline.schema import FINAL_KINDS, Event
 
 HANDOVER_SECONDS = 15.0
+TYPES: dict[str, Any] = {"kind": str, "job": str, "time": int | float, "step": int | None, "values": dict, "text": str}
+VALUE_TYPES: dict[str, Any] = {
+    "pid": int,
+    "from_step": int,
+    "steps": int,
+    "phase": str,
+    "name": str,
+    "loss": int | float,
+}
 
 
 @dataclass(frozen=True)
@@ -52,16 +62,24 @@ class View:
         """True in the moment between a finished job and the one it was told to start next."""
         job = self.jobs.get(self.current)
         return (
-            bool(job and job.ended == "finished" and job.values.get("then")) and now - self.last_time < HANDOVER_SECONDS
+            bool(job and job.ended == "finished" and job.values.get("then"))
+            and abs(now - self.last_time) < HANDOVER_SECONDS
         )
 
 
 def append(file: Path, event: Event) -> None:
-    """Add one event as one line with one write, so that a kill leaves whole lines and at most one half line."""
-    line = json.dumps(dataclasses.asdict(event), ensure_ascii=False, separators=(",", ":"), allow_nan=True) + "\n"
+    """Add one event as one line with one write, so that a kill leaves whole lines and at most one half line.
+
+    Where the disk takes only a part, that part is taken back: the next event would be glued to it and lost as well.
+    """
+    text = json.dumps(dataclasses.asdict(event), ensure_ascii=False, separators=(",", ":"), allow_nan=True) + "\n"
+    line = text.encode(errors="backslashreplace")  # half a surrogate pair becomes the JSON escape it is
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, line.encode())
+        written = os.write(descriptor, line)
+        if written < len(line):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
     finally:
         os.close(descriptor)
 
@@ -76,11 +94,15 @@ def mend(file: Path) -> None:
 
 
 def parse(line: bytes) -> Event | None:
-    """The event in one line, or None for a line that holds none (a half line that was later written over)."""
+    """The event in one line, or None for a line that holds none that `fold` could use (damaged, written by hand)."""
     try:
-        return Event(**json.loads(line))
-    except (ValueError, TypeError):
+        event = Event(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
         return None
+    fits = all(isinstance(getattr(event, name), wanted) for name, wanted in TYPES.items()) and all(
+        isinstance(event.values[name], wanted) for name, wanted in VALUE_TYPES.items() if name in event.values
+    )
+    return event if fits else None
 
 
 def fold(view: View, event: Event) -> View:
@@ -111,7 +133,7 @@ def _fold_curves(view: View, event: Event) -> View:
     if event.kind == "note":
         return dataclasses.replace(view, notes=(*view.notes, event.text))
     if event.kind == "started" and event.job == "train":
-        return _rewind(view, int(event.values.get("from_step", 0)))
+        return _rewind(view, event.values.get("from_step", 0))
     return view
 
 
@@ -125,7 +147,7 @@ def _rewind(view: View, step: int) -> View:
         validation_curve=validation,
         loss=curve[-1][1] if curve else None,
         validation_loss=validation[-1][1] if validation else None,
-        checkpoint=view.checkpoint if step else None,
+        checkpoint=f"checkpoint-{step}" if step else None,
     )
 
 
@@ -139,6 +161,7 @@ def read(file: Path) -> View:
         try:
             status = file.stat()
         except FileNotFoundError:
+            _folded.pop(file, None)
             return View()
         inode, offset, view = _folded.get(file, (status.st_ino, 0, View()))
         if inode != status.st_ino or offset > status.st_size:

@@ -12,15 +12,22 @@ from typing import Any
 
 
 def write_json(file: Path, values: Any) -> None:
+    """Half a surrogate pair, which UTF-8 can't hold, is written as the JSON escape it is."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    content = json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
+    try:
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `final` when the block ends well and vanishes when it does not."""
     temporary, old = final.with_name(f".{final.name}.new"), final.with_name(f".{final.name}.old")
+    if old.exists() and not final.exists():  # killed between the two renames below
+        os.rename(old, final)
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -30,5 +37,5 @@ def whole_folder(final: Path) -> Iterator[Path]:
             os.rename(final, old)
         os.rename(temporary, final)
     finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

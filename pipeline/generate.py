@@ -330,9 +330,9 @@ def _batch(
 def _sampling(decoding: Decoding, prompts: int) -> LogitsProcessorList:
     if decoding.temperature <= 0:
         return LogitsProcessorList()
-    narrow = [TopPLogitsWarper(decoding.top_p)] if decoding.top_p < 1 else []
+    narrow = [TopPLogitsWarper(float(decoding.top_p))] if decoding.top_p < 1 else []
     return LogitsProcessorList(
-        [TemperatureLogitsWarper(decoding.temperature), *narrow, _SharedNoise(prompts, decoding.seed)]
+        [TemperatureLogitsWarper(float(decoding.temperature)), *narrow, _SharedNoise(prompts, decoding.seed)]
     )
 
 

@@ -19,12 +19,13 @@ from pipeline.errors import UserError
 
 def home() -> Path:
     """The home folder, made and checked on first use. Raises UserError when runs would not be safe in it."""
-    return _checked(Path(os.environ.get("TUNING_FORK_HOME") or platformdirs.user_data_dir("tuning-fork")).expanduser())
+    asked = os.environ.get("TUNING_FORK_HOME") or platformdirs.user_data_dir("tuning-fork")
+    return _checked(Path(os.path.expanduser(asked)))
 
 
 def runs() -> Path:
     folder = home() / "runs"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -46,9 +47,10 @@ def _checked(folder: Path) -> Path:
 
 
 def _check_lock(folder: Path) -> None:
-    with FileLock(folder / "lock", timeout=0, is_singleton=False):
+    # fallback_to_soft: where the kernel has no locks, filelock would make do with ones that outlive a kill -9
+    with FileLock(folder / "lock", timeout=0, is_singleton=False, fallback_to_soft=False):
         try:
-            FileLock(folder / "lock", timeout=0, is_singleton=False).acquire()
+            FileLock(folder / "lock", timeout=0, is_singleton=False, fallback_to_soft=False).acquire()
         except Timeout:
             return
     raise OSError("a lock could be taken twice")

@@ -75,7 +75,9 @@ def preview(source: Source, model: Model, number: int | None, max_length: int, l
 
     row = find_row(dataset.prepare(source), number)
     tokenizer = models.tokenizer(model)
-    return template.preview(tokenizer, template.choose(tokenizer, models.stop_ids(model)), row, max_length, loss_on)
+    chosen = template.choose(tokenizer, models.stop_ids(model))
+    shown: dict[str, Any] = template.preview(tokenizer, chosen, row, max_length, loss_on)
+    return shown
 
 
 def find_row(prepared: Prepared, number: int | None) -> Row:

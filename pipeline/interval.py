@@ -9,7 +9,7 @@ import numpy
 from pipeline.schema import Score
 
 RESAMPLES = 10_000
-CHUNK = 500  # resamples drawn at once, which bounds memory
+DRAWN_AT_ONCE = 1 << 20  # rows drawn in one go, which bounds memory
 
 
 def paired(
@@ -39,8 +39,9 @@ def paired(
 def _resampled(values: numpy.ndarray, weight: numpy.ndarray, random: numpy.random.Generator) -> numpy.ndarray:
     """Averages of (2, RESAMPLES) resamples."""
     rows, chunks = values.shape[1], []
-    for _ in range(RESAMPLES // CHUNK):
-        chosen = random.integers(0, rows, (CHUNK, rows))
+    size = max(1, DRAWN_AT_ONCE // rows)
+    for start in range(0, RESAMPLES, size):
+        chosen = random.integers(0, rows, (min(size, RESAMPLES - start), rows))
         total = weight[chosen].sum(1)
         chunks.append((values * weight)[:, chosen].sum(2) / numpy.where(total > 0, total, 1))
     return numpy.concatenate(chunks, axis=1)

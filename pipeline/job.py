@@ -6,6 +6,7 @@ the run's lock, writes the first event, waits for the device, and only then impo
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -22,7 +23,8 @@ from pipeline.errors import UserError
 from pipeline.schema import FINAL_KINDS, Event
 
 CANCEL_POLL_SECONDS = 0.2
-LOCK_SECONDS = 2.0
+NOT_ALONE = 3  # exit code of a job that found another at work
+LOCK_SECONDS = 0.5  # longer than anybody looks whether the lock is held
 
 
 class Job:
@@ -61,16 +63,17 @@ class Job:
 
 def main(name: str) -> int:
     """Do one job on the run folder named on the command line. Exit code: 0 done, 1 a bug, 2 a mistake, 3 not alone."""
+    if len(sys.argv) < 2 or not (Path(sys.argv[1]) / "run.json").is_file():
+        print(f"usage: python -m pipeline.{name} FOLDER, the folder of a run", file=sys.stderr)
+        return 2
     folder = Path(sys.argv[1]).resolve()
     then = sys.argv[2] if len(sys.argv) > 2 else ""
-    with FileLock(folder / "lock", is_singleton=False) as lock:
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            print(f"{folder.name}: another job is working on this run.", file=sys.stderr)
-            return 3
-        code = _locked(Job(folder, name), then)
-        lock.release(force=True)
+    try:
+        with FileLock(folder / "lock", timeout=LOCK_SECONDS, is_singleton=False):
+            code = _locked(Job(folder, name), then)
+    except Timeout:
+        print(f"{folder.name}: another job is working on this run.", file=sys.stderr)
+        return NOT_ALONE
     if code == 0 and then and events.read(folder / "events.jsonl").jobs[name].ended == "finished":
         os.execv(sys.executable, [sys.executable, "-m", f"pipeline.{then}", str(folder)])
     return code
@@ -106,8 +109,13 @@ def _queued(job: Job, whom: str) -> None:
 def explain(error: Exception) -> str:
     """A sentence for a failure that was not foreseen."""
     text = " ".join(str(error).split())[:300]
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text.lower():
+    code = error.errno if isinstance(error, OSError) else None
+    if (
+        type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+        or code == errno.ENOMEM
+        or any(words in text.lower() for words in ("out of memory", "can't allocate memory", "cannot allocate memory"))
+    ):
         return "Out of memory; choose a smaller micro_batch or max_length, or memory 4-bit, and resume."
-    if isinstance(error, OSError) and error.errno == 28:
+    if code in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text.lower():
         return "The disk is full; free some space and resume, nothing before the last checkpoint is lost."
     return f"{type(error).__name__}: {text} (log.txt in the run's folder has the whole story)."

@@ -19,12 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pipeline import checkpoints, dataset, events, files, home
+from pipeline import checkpoints, dataset, events, files, home, locks
 from pipeline.errors import UserError
 from pipeline.events import View
-from pipeline.schema import Prepared, Run, Source, TrainConfig, from_json, to_json
+from pipeline.job import NOT_ALONE
+from pipeline.schema import Prepared, Run, from_json, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub")
@@ -36,18 +35,17 @@ def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
     """Make the folder of a new run, whole or not at all. Its id is never reused."""
     slug = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:40] or "run"
     name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-    temporary = home.runs() / f".{name}"
-    temporary.mkdir()
-    dataset.write_parts(prepared, temporary)
-    files.write_json(
-        temporary / "config.json",
-        {"model": run.model, "revision": run.revision, "name": run.name, **to_json(run.config)},
-    )
-    files.write_json(temporary / "source.json", to_json(run.source))
-    files.write_json(temporary / "run.json", {"id": name, "by": by, "created": time.time(), **_provenance(prepared)})
-    (temporary / "control").mkdir()
     folder = home.runs() / name
-    os.rename(temporary, folder)
+    with files.whole_folder(folder) as temporary:
+        dataset.write_parts(prepared, temporary)
+        files.write_json(
+            temporary / "config.json",
+            {"model": run.model, "revision": run.revision, "name": run.name, **to_json(run.config)},
+        )
+        files.write_json(temporary / "source.json", to_json(run.source))
+        asked = {"id": name, "by": by, "created": time.time(), **_provenance(prepared)}
+        files.write_json(temporary / "run.json", asked)
+        (temporary / "control").mkdir()
     return folder
 
 
@@ -65,16 +63,19 @@ def _provenance(prepared: Prepared) -> dict[str, Any]:
 def load(folder: Path) -> Run:
     """What was asked of a run, from its config.json and source.json."""
     values = read_json(folder / "config.json")
-    head = {key: values.pop(key) for key in ("model", "revision", "name")}
-    source = from_json(Source, read_json(folder / "source.json"), f"{folder.name}/source.json")
-    return Run(**head, source=source, config=from_json(TrainConfig, values, f"{folder.name}/config.json"))
+    if not isinstance(values, dict):
+        raise UserError(f"{folder / 'config.json'} holds no JSON object; the run's folder is damaged.")
+    head = {key: values.pop(key) for key in ("model", "revision", "name") if key in values}
+    source = read_json(folder / "source.json")
+    return from_json(Run, {**head, "source": source, "config": values}, f"{folder.name}/config.json")
 
 
 def find(name: str) -> Path:
     """The folder of a run given by its id or its path."""
-    for folder in (Path(name).expanduser(), home.runs() / name):
-        if (folder / "run.json").is_file():
-            return folder.resolve()
+    for folder in (Path(os.path.expanduser(name)), home.runs() / name):
+        with contextlib.suppress(OSError):  # a name too long for a file name, a folder nobody may look into
+            if (folder / "run.json").is_file():
+                return folder.resolve()
     raise UserError(f"There is no run {name!r}; `python -m pipeline list` shows those there are.")
 
 
@@ -83,8 +84,8 @@ def start(folder: Path, job: str, then: str = "") -> None:
 
     Raises UserError when the run is being worked on, or when the child ended before its first event.
     """
-    if alive(folder):
-        raise UserError(f"{folder.name} is being worked on ({phase(folder)}); wait for it or stop it first.")
+    if working(folder):
+        raise UserError(_busy(folder))
     for file in (folder / "control").glob("*"):
         file.unlink(missing_ok=True)
     arguments = [sys.executable, "-m", f"pipeline.{job}", str(folder), *([then] if then else [])]
@@ -95,17 +96,25 @@ def start(folder: Path, job: str, then: str = "") -> None:
     _wait_for_first_event(folder, job, child)
 
 
+def _busy(folder: Path) -> str:
+    return f"{folder.name} is being worked on ({phase(folder)}); wait for it or stop it first."
+
+
 def _wait_for_first_event(folder: Path, job: str, child: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + FIRST_EVENT_SECONDS
     while time.monotonic() < deadline:
-        told = events.read(folder / "events.jsonl").jobs.get(job)
+        ended = child.poll() is not None
+        told = view(folder).jobs.get(job)
         if told and told.pid == child.pid:
             return
-        if child.poll() is not None:
+        if ended and child.returncode == NOT_ALONE:
+            raise UserError(_busy(folder))
+        if ended:
             raise UserError(
                 f"{folder.name}: the job ended before it began (exit {child.returncode}): {log_tail(folder)}"
             )
         time.sleep(0.02)
+    child.kill()
     raise UserError(f"{folder.name}: the job gave no sign of life in {FIRST_EVENT_SECONDS:.0f} s: {log_tail(folder)}")
 
 
@@ -124,11 +133,12 @@ def environment() -> dict[str, str]:
 
 def alive(folder: Path) -> bool:
     """Whether a job works on this run: its lock is held. A pid would lie; the kernel frees a lock even after kill -9."""
-    try:
-        with FileLock(folder / "lock", timeout=0, is_singleton=False):
-            return False
-    except Timeout:
-        return True
+    return locks.held(folder / "lock")
+
+
+def working(folder: Path) -> bool:
+    """Whether a job works on this run, or is just about to follow one that finished."""
+    return alive(folder) or view(folder).handing_over(time.time())
 
 
 def view(folder: Path) -> View:
@@ -137,25 +147,28 @@ def view(folder: Path) -> View:
 
 def status(folder: Path) -> str:
     """running, finished, stopped, failed, interrupted or new: what the training of this run has come to."""
-    held = alive(folder)
-    told = view(folder)
-    if held or told.handing_over(time.time()):
-        return "running"
-    train = told.jobs.get("train")
-    if train is None:
-        return "new"
-    if train.ended:
-        return train.ended
-    return "stopped" if (folder / "control" / "cancel").exists() else "interrupted"
+    return "running" if working(folder) else job_status(folder, "train")
 
 
 def job_status(folder: Path, job: str) -> str:
     """The same for one job of the run; new when it was never started."""
-    told = view(folder)
+    told, held = _at_once(folder)
     state = told.jobs.get(job)
-    if state is None:
-        return "new"
-    return state.ended or ("running" if told.current == job and alive(folder) else "interrupted")
+    if state is None or state.ended:
+        return state.ended if state else "new"
+    if told.current != job:
+        return "interrupted"
+    return "running" if held else "stopped" if (folder / "control" / "cancel").exists() else "interrupted"
+
+
+def _at_once(folder: Path) -> tuple[View, bool]:
+    """What was told and whether the lock is held, both of one moment: nothing was told while the lock was looked at."""
+    told = view(folder)
+    while True:
+        held, before = alive(folder), told
+        told = view(folder)
+        if held or told == before:
+            return told, held
 
 
 def phase(folder: Path) -> str:
@@ -198,12 +211,12 @@ def cancel(folder: Path) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(told.jobs[told.current].pid, force)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while alive(folder) and time.monotonic() < deadline:
+        while working(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
 def _control(folder: Path, word: str) -> None:
-    if not alive(folder):
+    if not working(folder):
         raise UserError(f"{folder.name} is not running ({status(folder)}); there is nothing to {word}.")
     (folder / "control").mkdir(exist_ok=True)
     (folder / "control" / word).touch()
@@ -211,7 +224,7 @@ def _control(folder: Path, word: str) -> None:
 
 def resume(folder: Path) -> str:
     """Go on where the run is: training from its newest whole checkpoint, else evaluation. Returns the job, or ''."""
-    if alive(folder) or view(folder).handing_over(time.time()):
+    if working(folder):
         return view(folder).current
     if job_status(folder, "train") != "finished":
         start(folder, "train", then=after_training(folder))
@@ -224,7 +237,10 @@ def resume(folder: Path) -> str:
 
 def after_training(folder: Path) -> str:
     """The job that follows training: evaluation, if there are held-out rows to judge on."""
-    return "evaluate" if (folder / "held_out.jsonl").stat().st_size else ""
+    try:
+        return "evaluate" if (folder / "held_out.jsonl").stat().st_size else ""
+    except FileNotFoundError as error:
+        raise UserError(f"{folder.name} has no held_out.jsonl; the run's folder is damaged.") from error
 
 
 def listing() -> list[dict[str, Any]]:
@@ -248,5 +264,5 @@ def log_tail(folder: Path, lines: int = 3) -> str:
 def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} can't be read ({error}); the run's folder is damaged.") from error

@@ -54,10 +54,10 @@ class ExactMatch(RowMetric):
 
 
 class TokenF1(RowMetric):
-    """Harmonic mean of precision and recall over words, counted with repetition (SQuAD, Rajpurkar et al. 2016)."""
+    """Harmonic mean of precision and recall over words, counted with repetition (SQuAD, Rajpurkar et al. 2016). Without words: as Rouge."""
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
-        return {"token_f1": [token_f1(words(p), words(r)) for p, r in zip(predictions, references, strict=True)]}
+        return {"token_f1": [token_f1(p, r) for p, r in zip(predictions, references, strict=True)]}
 
 
 class Rouge(RowMetric):
@@ -75,11 +75,11 @@ def _rouge(scorer: Any, prediction: str, reference: str) -> dict[str, float]:
     return {name: float(score.fmeasure) for name, score in scorer.score(reference, prediction).items()}
 
 
-def token_f1(prediction: list[str], reference: list[str]) -> float:
-    if not prediction or not reference:
-        return float(prediction == reference)
-    common = sum((collections.Counter(prediction) & collections.Counter(reference)).values())
-    return 2 * common / (len(prediction) + len(reference))
+def token_f1(prediction: str, reference: str) -> float:
+    if prediction.strip() == reference.strip():  # also where there is no word
+        return 1.0
+    found, wanted = collections.Counter(words(prediction)), collections.Counter(words(reference))
+    return 2 * (found & wanted).total() / max(1, found.total() + wanted.total())
 
 
 def score(predictions: list[str], references: list[str]) -> dict[str, list[float]]:

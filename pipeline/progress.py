@@ -31,17 +31,19 @@ class Progress(TrainerCallback):
         self.job.phase("training", steps=state.max_steps)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._hear(control)
+        self._hear(args, state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._hear(control)
+        self._hear(args, state, control)
         if state.global_step >= state.max_steps:
             control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
 
-    def _hear(self, control: Any) -> None:
+    def _hear(self, args: Any, state: Any, control: Any) -> None:
+        """Save and end when asked to; never write over a checkpoint that is whole."""
         if self.job.stop_asked():
-            control.should_training_stop = control.should_save = True
+            control.should_training_stop = True
+            control.should_save = not checkpoints.is_whole(_checkpoint(args, state))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
@@ -66,9 +68,13 @@ class Progress(TrainerCallback):
         self.job.emit("validation", step=state.global_step, loss=metrics["eval_loss"])
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        checkpoint = _checkpoint(args, state)
         checkpoints.seal(checkpoint)
         self.job.emit("checkpoint", step=state.global_step, name=checkpoint.name)
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
 def memory() -> dict[str, int]:

@@ -87,7 +87,7 @@ def _content(path: str, name: str) -> bytes:
 
 
 def _decode(name: str, content: bytes, findings: Findings) -> str:
-    """Bytes that are no text become lone surrogates: only the rows that hold one fall out, later, where text is checked."""
+    """Bytes that are no text become lone surrogates: only the rows that hold one fall out, where text is checked."""
     for bom, encoding in BOMS:
         if content.startswith(bom):
             errors = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
@@ -202,42 +202,41 @@ def _array(name: str, value: Any) -> list[Any]:
         return [value]
     arrays = {key: item for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)}
     if len(arrays) > 1:
-        raise UserError(f"{name}: holds {len(arrays)} arrays ({', '.join(map(repr, arrays))}); save each as its own file.")
+        raise UserError(
+            f"{name}: holds {len(arrays)} arrays ({', '.join(map(repr, arrays))}); save each as its own file."
+        )
     return next(iter(arrays.values()), [value])
 
 
 def _json_items(items: Iterable[Any], findings: Findings) -> Records:
-    records: list[tuple[int, dict[str, Any]]] = []
+    read = Records([], 0, findings)
     row = 0
     for row, item in enumerate(items, start=1):
-        if isinstance(item, dict):
-            records.append((row, item))
-        else:
-            add_unreadable(findings, f"{kind_of(item)} where an object belongs", row)
-    return Records(records, row, findings)
+        _add_item(read, row, item)
+    return read._replace(rows=row)
 
 
 def _json_lines(text: str, findings: Findings) -> Records:
-    records: list[tuple[int, dict[str, Any]]] = []
+    read = Records([], 0, findings)
     rows = 0
     for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         rows += 1
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            add_unreadable(findings, f"not valid JSON ({error.msg})", number)
+            _add_item(read, number, json.loads(line))
         except RecursionError:
             add_unreadable(findings, "JSON nested too deep", number)
-        except ValueError:
-            add_unreadable(findings, "a number too long to read", number)
-        else:
-            if isinstance(item, dict):
-                records.append((number, item))
-            else:
-                add_unreadable(findings, f"{kind_of(item)} where an object belongs", number)
-    return Records(records, rows, findings)
+        except ValueError as error:
+            add_unreadable(findings, f"not valid JSON ({getattr(error, 'msg', 'a number too long to read')})", number)
+    return read._replace(rows=rows)
+
+
+def _add_item(read: Records, row: int, item: Any) -> None:
+    if isinstance(item, dict):
+        read.records.append((row, item))
+    else:
+        add_unreadable(read.findings, f"{kind_of(item)} where an object belongs", row)
 
 
 def kind_of(value: Any) -> str:
@@ -246,15 +245,17 @@ def kind_of(value: Any) -> str:
 
 
 def _read_parquet(name: str, content: bytes) -> Records:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
+    import pyarrow
+    import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
         columns = file.schema_arrow.names
         batches = list(file.iter_batches(use_threads=False))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{name}: not a whole Parquet file ({str(error).splitlines()[0]}); save it again.") from None
+        raise UserError(
+            f"{name}: not a whole Parquet file ({str(error).partition(chr(10))[0]}); save it again."
+        ) from None
     if len(set(columns)) < len(columns):
         raise UserError(f"{name}: two columns have the same name; rename one.")
     findings: Findings = {}

@@ -308,6 +308,7 @@ def check(noun: Any) -> None:
         value = getattr(noun, name)
         if value is None and type(None) in typing.get_args(hints[name]):
             continue
+        _convert(hints[name], value, name)
         if wish.choices and value not in wish.choices:
             raise UserError(f"{name}: {value!r} is not one of {', '.join(wish.choices)}.")
         if isinstance(value, float) and not math.isfinite(value):
@@ -328,7 +329,7 @@ def from_json(noun: type[T], values: Any, where: str) -> T:
     known = {f.name: f for f in dataclasses.fields(noun)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}.")
+            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
     for key, f in known.items():
         if key not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise UserError(f"{where}: {key!r} is missing.")
@@ -337,7 +338,7 @@ def from_json(noun: type[T], values: Any, where: str) -> T:
 
 def nearest(key: str, known: typing.Iterable[str]) -> str:
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.0)
-    return f"did you mean {close[0]!r}?" if close else "no key is known here"
+    return f"did you mean {close[0]!r}?" if close else "no key is known here."
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -354,7 +355,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(arguments[0], item, where) for item in value)
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
         return float(value)
     wanted = origin or hint
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):

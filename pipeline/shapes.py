@@ -108,7 +108,8 @@ def _two_texts(name: str, roles: dict[str, str], free: dict[str, str]) -> str:
         lack = " and ".join({"prompt": "prompts", "completion": "answers"}[role] for role in missing)
         raise UserError(f"{name}: found no {lack} in the columns {_listed([*roles.values(), *free])}; {WISH}.")
     roles.update(zip(missing, columns, strict=True))
-    return f"column {roles['prompt']!r} was taken for the prompt and {roles['completion']!r} for its answer; change it if not"
+    prompt, completion = roles["prompt"], roles["completion"]
+    return f"column {prompt!r} was taken for the prompt and {completion!r} for its answer; change it if not"
 
 
 def _shape(roles: dict[str, str], forms: dict[str, str]) -> str:
@@ -116,7 +117,9 @@ def _shape(roles: dict[str, str], forms: dict[str, str]) -> str:
         form = forms[roles["messages"]]
         return form if form in TURNS else "messages"
     names = (roles["prompt"].strip().casefold(), roles["completion"].strip().casefold())
-    return "alpaca" if names == ("instruction", "output") or {"context", "history"} & roles.keys() else "prompt/completion"
+    return (
+        "alpaca" if names == ("instruction", "output") or {"context", "history"} & roles.keys() else "prompt/completion"
+    )
 
 
 def _forms(records: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -156,7 +159,11 @@ def _is_name(column: str) -> bool:
 
 def _is_index(column: str) -> bool:
     word = column.strip().casefold()
-    return word in ("", "id", "idx", "index", "uuid", "__index_level_0__") or word.endswith("_id") or word.startswith("unnamed:")
+    return (
+        word in ("", "id", "idx", "index", "uuid", "__index_level_0__")
+        or word.endswith("_id")
+        or word.startswith("unnamed:")
+    )
 
 
 def _listed(columns: Sequence[str] | dict[str, str]) -> str:

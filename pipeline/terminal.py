@@ -20,8 +20,9 @@ POLL_SECONDS = 0.1
 SHOWN_ROWS = 12
 LOWER_IS_BETTER = ("loss", "perplexity")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# emoji=False: ":smile:" in a row or an answer is seven characters, not a picture
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def follow(folder: Path, quiet: bool, offset: int = 0) -> None:

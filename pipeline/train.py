@@ -35,6 +35,8 @@ TRAINED_PARTS = ("train", "validation")
 EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
 LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
 
+datasets.disable_progress_bars()
+
 
 def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Train the run's adapter, from its newest whole checkpoint if there is one. Returns how it ended, and values."""
@@ -68,12 +70,11 @@ def prepare_tokens(job: Job, run: Run, tokenizer: Any, chosen: Template) -> data
             _refuse(part, tokenized)
             _tell(job, part, tokenized)
             made[part] = _as_dataset(tokenized.examples)
+        if not len(made["train"]):
+            raise UserError("No row is left to train on: max_length cuts every answer away; raise it.")
         with files.whole_folder(folder) as temporary:
             datasets.DatasetDict(made).save_to_disk(str(temporary))
-    parts = datasets.load_from_disk(str(folder))
-    if not len(parts["train"]):
-        raise UserError("No row is left to train on: in every one the learned tokens lie beyond max_length; raise it.")
-    return parts
+    return datasets.load_from_disk(str(folder))
 
 
 def _refuse(part: str, tokenized: template.Tokenized) -> None:
@@ -178,7 +179,7 @@ def sft_config(config: TrainConfig, rows: int, has_validation: bool, folder: Pat
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=config.batch_size // micro,
         num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
+        max_steps=total if config.max_steps else -1,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.scheduler,
         warmup_steps=config.warmup,

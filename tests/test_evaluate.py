@@ -1,0 +1,123 @@
+"""Held-out rows through both sides: references are the only yardstick, and numbers can be checked by hand."""
+
+import shutil
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from pipeline import dataset, evaluate, generate, jobs, model, template
+from pipeline.errors import UserError
+from pipeline.job import Job
+from pipeline.schema import Model
+
+
+@pytest.fixture(scope="module")
+def judged_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judged") / "run"
+    shutil.copytree(trained_run, folder)
+    job = Job(folder, "evaluate")
+    job.emit("started", pid=0)
+    ending, values = evaluate.work(job)
+    job.emit(ending, **values)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(judged_run: Path):
+    return jobs.read_json(judged_run / "report.json")
+
+
+def test_report_holds_every_held_out_row_once(judged_run, report):
+    """n is the number of held-out rows; prompt and reference are the file's."""
+    rows = dataset.read_part(judged_run, "held_out")
+    assert report["n"] == len(rows) == len(report["rows"])
+    for row, told in zip(rows, report["rows"], strict=True):
+        assert (told["row"], told["messages"]) == (row["row"], row["messages"][:-1])
+        assert told["reference"] == row["messages"][-1]["content"]
+
+
+def test_scores_are_those_of_the_texts(report):
+    """Exact match by hand from the report's own texts; each side against the reference, never against the other."""
+    for place, side in enumerate(("base", "tuned")):
+        hits = [r[side]["text"].strip() == r["reference"].strip() for r in report["rows"]]
+        assert report["metrics"]["exact_match"][side] == pytest.approx(sum(hits) / len(hits))
+        assert [r["scores"]["exact_match"][place] for r in report["rows"]] == [float(h) for h in hits]
+
+
+def test_scores_stay_in_their_range_and_intervals_hold_the_difference(report):
+    """No score leaves 0 to 1; every interval holds its own difference."""
+    for name, score in report["metrics"].items():
+        assert score["difference"] == pytest.approx(score["tuned"] - score["base"])
+        assert score["low"] <= score["difference"] <= score["high"]
+        if name not in ("loss", "perplexity"):
+            assert 0 <= score["base"] <= 1
+            assert 0 <= score["tuned"] <= 1
+    assert report["metrics"]["perplexity"]["tuned"] == pytest.approx(numpy.exp(report["metrics"]["loss"]["tuned"]))
+
+
+def test_training_shows_in_the_scores(report):
+    """The tuned side is better where it was trained to be: loss and words in the reference's order."""
+    assert report["metrics"]["loss"]["high"] < 0
+    assert report["metrics"]["rougeL"]["low"] > 0
+
+
+@pytest.mark.parametrize("mode", ["mixed", "in turn"])
+def test_loss_equals_transformers_own(judged_run, mode):
+    """Nats per reference token, base and tuned, as transformers computes them from the same labels one row at a time."""
+    import dataclasses
+
+    pair = dataclasses.replace(evaluate.open_trusted(judged_run), mode=mode)
+    questions = [evaluate.question(pair, row) for row in dataset.read_part(judged_run, "held_out")[:5]]
+    found = evaluate.losses_of(pair, questions)
+    for q, (base, tuned, tokens) in zip(questions, found, strict=True):
+        inputs = {"input_ids": torch.tensor([q.ids]), "labels": torch.tensor([q.labels])}
+        with torch.no_grad():
+            theirs = pair.adapted(**inputs).loss.item()
+            with pair.adapted.disable_adapter():
+                assert base / tokens == pytest.approx(pair.adapted(**inputs).loss.item(), abs=2e-5)
+        assert tuned / tokens == pytest.approx(theirs, abs=2e-5)
+        assert pair.tokenizer.decode([i for i in q.labels if i != template.IGNORED]) == q.reference + "<|im_end|>"
+
+
+def test_base_that_is_not_the_base_is_never_judged(trained_run, tmp_path, monkeypatch):
+    """When the self-test fails there is a sentence and no report."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    honest = model.base
+
+    def secretly_tuned(named: Model):
+        """A base whose weights move once the bare probe was taken, as a leaking adapter would move them."""
+        base = honest(named)
+        base.register_forward_hook(lambda m, a, out: setattr(out, "logits", out.logits + 0.01 * m.calls()) or out)
+        count = iter(range(10**6))
+        base.calls = lambda: min(1, next(count))
+        return base
+
+    monkeypatch.setattr(model, "base", secretly_tuned)
+    with pytest.raises(UserError, match="base_is_base"):
+        evaluate.work(Job(folder, "evaluate"))
+    assert not (folder / "report.json").exists()
+
+
+def test_other_template_is_refused(trained_run, tmp_path):
+    """What was trained under one prompt format is not judged under another."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    base = jobs.read_json(folder / "base.json")
+    base["templates"]["own"] = "0" * 64
+    (folder / "base.json").write_text(__import__("json").dumps(base))
+    with pytest.raises(UserError, match="chat template"):
+        evaluate.open_trusted(folder)
+
+
+def test_run_without_held_out_rows_or_adapter_is_a_sentence(trained_run, make_run, tmp_path):
+    """Nothing to judge on, or nothing to judge: said before any model is loaded."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    (folder / "held_out.jsonl").write_text("")
+    with pytest.raises(UserError, match="no held-out rows"):
+        evaluate.work(Job(folder, "evaluate"))
+    with pytest.raises(UserError, match="no adapter yet"):
+        generate.open_pair(generate.of_run(make_run()))

@@ -1,0 +1,139 @@
+"""The merged model is the one that was judged, measured; what is not, is not kept."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline import generate, jobs, merge, model, template, train
+from pipeline.errors import UserError
+from pipeline.generate import Decoding
+from pipeline.job import Job
+
+MERGED_FILES = {
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+def merged(folder: Path) -> dict:
+    ending, values = merge.work(Job(folder, "merge"))
+    assert ending == "finished"
+    return values
+
+
+def copied(run: Path, to: Path) -> Path:
+    return Path(shutil.copytree(run, to / "run"))
+
+
+@pytest.fixture(scope="module")
+def merged_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copied(trained_run, tmp_path_factory.mktemp("merged"))
+    merged(folder)
+    return folder
+
+
+def test_merged_folder_holds_a_plain_model(merged_run):
+    """Exactly the files a stranger needs: no pickle, no adapter, no quantization, stop tokens inside."""
+    assert {p.name for p in (merged_run / "merged").iterdir()} == MERGED_FILES
+    config = json.loads((merged_run / "merged" / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert config["dtype"] == "float16"
+    generation = json.loads((merged_run / "merged" / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == jobs.read_json(merged_run / "base.json")["stop_ids"]
+
+
+def test_merged_model_answers_as_the_adapter(merged_run):
+    """Opened by transformers alone, it gives the tuned side's greedy answers."""
+    pair = generate.open_pair(generate.of_run(merged_run))
+    stranger = AutoModelForCausalLM.from_pretrained(merged_run / "merged", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(merged_run / "merged")
+    for text in ("Say this: the fox likes the barn.", "What colour is the bear?", "Where does the owl live?"):
+        messages = [{"role": "user", "content": text}]
+        prompt = template.prompt_ids(pair.tokenizer, pair.template, messages)
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        assert ids["input_ids"][0].tolist() == prompt
+        answer = stranger.generate(**ids, max_new_tokens=40, do_sample=False)[0, len(prompt) :]
+        _, tuned = generate.answers(pair, [prompt], Decoding(40))[0]
+        assert tokenizer.decode(answer, skip_special_tokens=True) == tuned.text
+
+
+def test_check_says_what_it_measured(merged_run):
+    """merge.json holds the numbers, and they are those of a model equal up to 16-bit rounding."""
+    check = jobs.read_json(merged_run / "merge.json")
+    assert check["ok"]
+    assert check["identical_answers"] == 1
+    assert 0 <= check["kl"] < 1e-3
+    assert check["difference"] < check["tolerance"] < check["effect"]
+    assert check["prompts"] == 12
+
+
+def test_qlora_is_merged_into_the_base_it_was_judged_on(make_run):
+    """A 4-bit run merges into the de-quantised base: equal to the adapter on NF4, unlike the original base."""
+    folder = make_run(memory="4-bit", epochs=1)
+    train.work(Job(folder, "train"))
+    check = merged(folder)
+    assert check["ok"]
+    assert "de-quantised" in check["against"]
+    named = generate.of_run(folder)
+    judged, prompts, stops = merge.judged_behaviour(folder, named)
+    original = merge.merge(model_on_original_base(named))
+    other = merge.compare(judged, merge.behaviour(original, prompts, stops), "", torch.float32)
+    assert other.difference > 10 * check["difference"]
+
+
+def model_on_original_base(named):
+    import dataclasses
+
+    return dataclasses.replace(named, memory="auto")
+
+
+@pytest.mark.parametrize("sabotage", ["layer skipped", "scaled", "base alone"])
+def test_sabotaged_merge_is_refused_and_leaves_nothing(trained_run, tmp_path, monkeypatch, sabotage):
+    """One layer of four without its adapter, an adapter at half strength, or none: caught, said, not kept."""
+    folder = copied(trained_run, tmp_path)
+    honest = merge.merge
+
+    def wrong(named):
+        base = model.base(named)
+        whole = honest(named)
+        with torch.no_grad():
+            for (name, right), original in zip(whole.named_parameters(), base.parameters(), strict=True):
+                if sabotage == "base alone" or (sabotage == "layer skipped" and ".layers.2." in name):
+                    right.copy_(original)
+                elif sabotage == "scaled":
+                    right.copy_((right + original) / 2)
+        return whole
+
+    monkeypatch.setattr(merge, "merge", wrong)
+    with pytest.raises(UserError, match="not the one that was judged"):
+        merge.work(Job(folder, "merge"))
+    assert not [p.name for p in folder.iterdir() if "merged" in p.name]
+    assert not jobs.read_json(folder / "merge.json")["ok"]
+
+
+def test_other_template_is_caught(trained_run, tmp_path):
+    """A base whose template changed since training is refused before any merge."""
+    folder = copied(trained_run, tmp_path)
+    base = jobs.read_json(folder / "base.json")
+    base["templates"]["own"] = "0" * 64
+    (folder / "base.json").write_text(json.dumps(base))
+    with pytest.raises(UserError, match="chat template"):
+        merge.work(Job(folder, "merge"))
+
+
+def test_merging_twice_gives_the_same_bytes(merged_run):
+    """A merge is a function of the run."""
+    before = load_file(merged_run / "merged" / "model.safetensors")
+    merged(merged_run)
+    after = load_file(merged_run / "merged" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
