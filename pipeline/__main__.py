@@ -183,13 +183,7 @@ def _outcome(folder: Path, prepare_seconds: float) -> dict[str, Any]:
     report = folder / "report.json"
     metrics = jobs.read_json(report)["metrics"] if report.exists() else {}
     seconds = {stage: round(value, 2) for stage, value in seconds.items()}
-    return {
-        "run": folder.name,
-        "folder": str(folder),
-        "status": jobs.status(folder),
-        "seconds": seconds,
-        "metrics": metrics,
-    }
+    return {**jobs.summary(folder), "seconds": seconds, "metrics": metrics}
 
 
 def _code(folder: Path) -> int:

@@ -28,7 +28,7 @@ def is_whole(checkpoint: Path) -> bool:
     try:
         sizes = json.loads((checkpoint / SEAL).read_text())
         return bool(sizes) and all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

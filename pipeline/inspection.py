@@ -5,6 +5,7 @@ Heavy imports (the tokenizer) happen only when a model is named.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline import dataset
@@ -50,15 +51,16 @@ def measure(
 
     tokenizer = models.tokenizer(model)
     chosen = template.choose(tokenizer, models.stop_ids(model))
+    max_length = models.readable(model, max_length)
     rows = [row for part in PARTS if not copied(prepared, part) for row in prepared.part(part)]
     tokenized = template.tokenize(tokenizer, chosen, rows, max_length, loss_on)
-    problems = [Problem("template", (number,), f"row {number}: {sentence}") for number, sentence in tokenized.gates]
+    problems = gate_problems(tokenized.gates)
     cut = tuple(e.row for e in tokenized.examples if e.cut)
     if cut:
         problems.append(Problem("cut", cut, f"{len(cut)} rows are longer than {max_length} tokens and lose their end."))
     if tokenized.dropped:
         sentence = f"{len(tokenized.dropped)} rows lose their whole answer beyond {max_length} tokens and are left out."
-        problems.append(Problem("left-out", tokenized.dropped, sentence))
+        problems.append(Problem("cut-away", tokenized.dropped, sentence))
     lengths = sorted(e.length for e in tokenized.examples)
     if not lengths:
         return None, None, problems
@@ -66,6 +68,17 @@ def measure(
     learned = sum(label != template.IGNORED for e in tokenized.examples for label in e.labels)
     total = sum(len(e.labels) for e in tokenized.examples)
     return {**at, "max": lengths[-1], "truncated": len(cut) + len(tokenized.dropped)}, learned / total, problems
+
+
+def gate_problems(gates: Sequence[tuple[int, Any]]) -> list[Problem]:
+    """One problem per kind of gate, told by its first row; a run stops at any of them."""
+    found = []
+    for kind in dict.fromkeys(gate.kind for _, gate in gates):
+        first = next((number, gate) for number, gate in gates if gate.kind == kind)
+        rows = tuple(dict.fromkeys(number for number, gate in gates if gate.kind == kind))
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        found.append(Problem(kind, rows, f"row {first[0]}: {first[1].sentence}{more}; a run would stop here."))
+    return found
 
 
 def preview(source: Source, model: Model, number: int | None, max_length: int, loss_on: str) -> dict[str, Any]:

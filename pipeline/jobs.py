@@ -138,7 +138,8 @@ def alive(folder: Path) -> bool:
 
 def working(folder: Path) -> bool:
     """Whether a job works on this run, or is just about to follow one that finished."""
-    return alive(folder) or view(folder).handing_over(time.time())
+    told, held = _at_once(folder)
+    return held or told.handing_over(time.time())
 
 
 def view(folder: Path) -> View:

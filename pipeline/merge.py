@@ -74,7 +74,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     with files.whole_folder(job.folder / "merged") as temporary:
         write_merged(named, stops, temporary)
         job.phase("checking")
-        check = compare(judged, behaviour(reopen(temporary), prompts, stops), against(named), saved_dtype(named))
+        check = compare(judged, behaviour(reopen(temporary, named.memory), prompts, stops), against(named), saved_dtype(named))
         files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
         if not check.ok:
             raise UserError(refusal(check))
@@ -164,13 +164,13 @@ def saved_dtype(named: Model) -> torch.dtype:
     return own if isinstance(own, torch.dtype) else torch.float32
 
 
-def reopen(folder: Path) -> Any:
-    """The merged folder as a stranger would open it, computing as the judged model did."""
+def reopen(folder: Path, memory: str) -> Any:
+    """The merged folder as a stranger would open it, computing in the type the judged model did."""
     gc.collect()
     leftover = json.loads((folder / "config.json").read_text()).get("quantization_config")
     if leftover:
         raise AssertionError("a merged model must not carry a quantization_config")
-    return model.base(Model(str(folder)))
+    return model.base(Model(str(folder), memory="auto" if memory == "4-bit" else memory))
 
 
 def compare(judged: Behaviour, merged: Behaviour, against: str, dtype: torch.dtype) -> MergeCheck:

@@ -1,6 +1,6 @@
 """The only from_pretrained: device, dtype, quantization, adapters, and what identifies a base.
 
-Rules: a CPU computes in 32 bit; a GPU in bfloat16 from compute capability 8.0 on, else float16 (torch's own
+Rules: a CPU computes in 32 bit unless told otherwise; a GPU in bfloat16 from compute capability 8.0 on, else float16 (torch's own
 is_bf16_supported counts emulation and says yes on a T4). Weights are read from safetensors only, no code from the Hub.
 """
 
@@ -21,6 +21,7 @@ from pipeline.schema import Model
 FINGERPRINT_BYTES = 1 << 20
 
 transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()  # what a person must know is told by our own events
 
 
 def device() -> torch.device:
@@ -28,13 +29,15 @@ def device() -> torch.device:
 
 
 def half() -> torch.dtype:
-    """The 16-bit type this GPU computes in natively."""
-    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+    """The 16-bit type this device computes in natively; on a CPU bfloat16, which is slow there but the less slow one."""
+    if device().type == "cpu" or torch.cuda.get_device_capability() >= (8, 0):
+        return torch.bfloat16
+    return torch.float16
 
 
 def dtype(memory: str) -> torch.dtype:
     """The type the base's unquantized weights are held and computed in."""
-    if device().type == "cpu" or memory == "32-bit":
+    if memory == "32-bit" or (device().type == "cpu" and memory != "16-bit"):
         return torch.float32
     return half()
 
@@ -63,6 +66,12 @@ def stop_ids(model: Model) -> list[int]:
     except OSError:
         found = _load(AutoConfig, model).eos_token_id
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+
+
+def readable(model: Model, max_length: int) -> int:
+    """The given number of tokens, or the model's context where that is shorter."""
+    config = _load(AutoConfig, model).get_text_config()
+    return min(max_length, getattr(config, "max_position_embeddings", None) or max_length)
 
 
 def base(model: Model) -> Any:

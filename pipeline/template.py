@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
@@ -60,13 +60,20 @@ class Example:
         return self.length > len(self.input_ids)
 
 
+class Gate(NamedTuple):
+    """Why a row must not be trained on as it is."""
+
+    kind: str
+    sentence: str
+
+
 @dataclass(frozen=True)
 class Tokenized:
     """Rows that are trained on, the numbers of those left out because no learned token fits, and what the gates say."""
 
     examples: tuple[Example, ...]
     dropped: tuple[int, ...]
-    gates: tuple[tuple[int, str], ...]
+    gates: tuple[tuple[int, Gate], ...]
 
 
 def choose(tokenizer: Any, model_stop_ids: Iterable[int] = ()) -> Template:
@@ -202,21 +209,39 @@ def _pieces(text: str, offsets: list[tuple[int, int]]) -> list[str]:
     return pieces
 
 
-def gates(tokenizer: Any, template: Template, conversation: Conversation, rendered: Rendered) -> list[str]:
-    """What makes a row unfit for training, one sentence each; none is good."""
+def gates(tokenizer: Any, template: Template, conversation: Conversation, rendered: Rendered) -> list[Gate]:
+    """What makes a row unfit for training; none is good."""
     found = []
     if not rendered.spans:
-        found.append("no token of this row would be learned; it needs an answer")
+        found.append(Gate("nothing-learned", "no token of this row would be learned; it needs an answer"))
     for start, end in rendered.spans:
         if not set(rendered.ids[start:end]) & set(template.stop_ids):
-            found.append(
+            told = (
                 f"the answer at token {start} does not end in a stop token that is learned; the model would never stop"
             )
+            found.append(Gate("stop-not-learned", told))
+    found += [Gate("left-out", sentence) for sentence in _left_out(conversation, rendered.text)]
     answers = [i for i, message in enumerate(conversation["messages"]) if message["role"] == "assistant"]
     for index in answers[-1:] if len(rendered.spans) < len(answers) else answers:
         asked = prompt_ids(tokenizer, template, conversation["messages"][:index], conversation.get("tools"))
         if rendered.ids[: len(asked)] != asked:
-            found.append(_difference(tokenizer, asked, rendered.ids, index))
+            found.append(Gate("prompt-not-trained", _difference(tokenizer, asked, rendered.ids, index)))
+    return found
+
+
+def _left_out(conversation: Conversation, text: str) -> list[str]:
+    """What the template drops without a word: a system prompt, a tool's result, a tool call, the list of tools."""
+    found = []
+    for number, message in enumerate(conversation["messages"], 1):
+        if message["role"] != "assistant" and (message["content"] or "").strip() not in text:
+            found.append(f"message {number} ({message['role']}) is left out by the chat template; choose another model")
+        calls = [call["function"]["name"] for call in message.get("tool_calls", [])]
+        if any(name not in text for name in calls):
+            found.append(
+                f"message {number}: the chat template leaves out the tool call; choose a model that knows tools"
+            )
+    if any(tool.get("function", tool).get("name", "") not in text for tool in conversation.get("tools") or []):
+        found.append("the chat template leaves out the list of tools; choose a model that knows tools")
     return found
 
 
@@ -241,10 +266,10 @@ def tokenize(tokenizer: Any, template: Template, rows: Iterable[Row], max_length
     for row in rows:
         try:
             rendered = render(tokenizer, template, _conversation(row), loss_on)
+            found += [(row["row"], gate) for gate in gates(tokenizer, template, _conversation(row), rendered)]
         except UserError as error:
-            found.append((row["row"], str(error)))
+            found.append((row["row"], Gate("refused", str(error))))
             continue
-        found += [(row["row"], sentence) for sentence in gates(tokenizer, template, _conversation(row), rendered)]
         made = example(row, rendered, max_length)
         # token 0 is never predicted, so a label there alone teaches nothing
         if any(label != IGNORED for label in made.labels[1:]):
@@ -270,7 +295,7 @@ def preview(tokenizer: Any, template: Template, row: Row, max_length: int, loss_
         "truncated_at": max_length if cut else None,
         "generation_prompt": prompt_text(tokenizer, template, before, tools),
         "generation_ids": prompt_ids(tokenizer, template, before, tools),
-        "gates": gates(tokenizer, template, conversation, rendered),
+        "gates": [gate.sentence for gate in gates(tokenizer, template, conversation, rendered)],
     }
 
 

@@ -45,7 +45,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     job.phase("tokenizing")
     tokenizer = model.tokenizer(named)
     chosen = template.choose(tokenizer, model.stop_ids(named))
-    parts = prepare_tokens(job, run, tokenizer, chosen)
+    parts = prepare_tokens(job, run, named, tokenizer, chosen)
     _remember_base(job.folder, named, chosen)
     job.phase("loading model")
     set_seed(run.config.seed)
@@ -59,14 +59,19 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     return ("stopped" if stopped else "finished"), {"kept": True, "last_step": trainer.state.global_step}
 
 
-def prepare_tokens(job: Job, run: Run, tokenizer: Any, chosen: Template) -> datasets.DatasetDict:
+def prepare_tokens(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Template) -> datasets.DatasetDict:
     """The rows as they will be trained on, from tokens/ if it is there. Raises UserError when a gate stops the run."""
     folder = job.folder / "tokens"
     if not folder.exists():
-        made = {}
+        made, limit = {}, model.readable(named, run.config.max_length)
+        if limit < run.config.max_length:
+            job.emit(
+                "note",
+                text=f"max_length is {run.config.max_length}, but the model reads {limit} tokens; rows are cut there.",
+            )
         for part in TRAINED_PARTS:
             rows = dataset.read_part(job.folder, part)
-            tokenized = template.tokenize(tokenizer, chosen, rows, run.config.max_length, run.config.loss_on)
+            tokenized = template.tokenize(tokenizer, chosen, rows, limit, run.config.loss_on)
             _refuse(part, tokenized)
             _tell(job, part, tokenized)
             made[part] = _as_dataset(tokenized.examples)
@@ -79,10 +84,10 @@ def prepare_tokens(job: Job, run: Run, tokenizer: Any, chosen: Template) -> data
 
 def _refuse(part: str, tokenized: template.Tokenized) -> None:
     if tokenized.gates:
-        row, sentence = tokenized.gates[0]
+        row, gate = tokenized.gates[0]
         others = len({r for r, _ in tokenized.gates}) - 1
         more = f" ({others} more rows have such a problem)" if others else ""
-        raise UserError(f"{part} row {row}: {sentence}{more}; nothing was trained.")
+        raise UserError(f"{part} row {row}: {gate.sentence}{more}; nothing was trained.")
 
 
 def _tell(job: Job, part: str, tokenized: template.Tokenized) -> None:

@@ -207,7 +207,7 @@ def test_gate_says_when_the_prompt_is_no_prefix(tokenizer):
     )
     found = template.tokenize(trap, template.choose(trap), [row(7, "Hi", "fox")], 100, "answers")
     assert found.gates[0][0] == 7
-    assert "not what it is trained on" in found.gates[0][1]
+    assert "not what it is trained on" in found.gates[0][1].sentence
 
 
 def test_gate_says_when_the_stop_token_is_not_learned(tokenizer):
@@ -219,7 +219,7 @@ def test_gate_says_when_the_stop_token_is_not_learned(tokenizer):
         "{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}",
     )
     found = template.tokenize(endless, template.choose(endless), [row(1, "Hi", "fox")], 100, "answers")
-    assert "never stop" in found.gates[0][1]
+    assert "never stop" in found.gates[0][1].sentence
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,16 @@ def test_a_row_the_template_refuses_is_named(tokenizer):
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system please') }}{% endif %}" + CHATML
     )
     found = template.tokenize(strict, template.choose(strict), ROWS[:3], 100, "answers")
-    assert [(number, "no system please" in sentence) for number, sentence in found.gates] == [(3, True)]
+    assert [(number, "no system please" in gate.sentence) for number, gate in found.gates] == [(3, True)]
+
+
+def test_what_the_template_leaves_out_is_told(tokenizer):
+    """A system prompt, a tool call or tools that the template drops without a word would not be trained on: a gate."""
+    deaf = copy.deepcopy(tokenizer)
+    deaf.chat_template = CHATML.replace("for m in messages", "for m in messages if m['role'] != 'system'")
+    call = {"type": "function", "function": {"name": "find_fox", "arguments": {}}}
+    tool_row = row(8, "Find it", "")
+    tool_row["messages"][1]["tool_calls"] = [call]
+    tool_row["tools"] = [{"type": "function", "function": {"name": "find_fox", "parameters": {}}}]
+    found = template.tokenize(deaf, template.choose(deaf), [ROWS[2], tool_row], 100, "answers").gates
+    assert [(number, gate.kind) for number, gate in found] == [(3, "left-out"), (8, "left-out"), (8, "left-out")]

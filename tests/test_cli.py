@@ -1,0 +1,193 @@
+"""The command line's contract: exit codes, one line for a mistake, and with --json one object and nothing else."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import events, files, home, jobs
+from pipeline.__main__ import main, make_parser, one_object
+from pipeline.schema import Check, Event, Prepared, Run, Source, TrainConfig, settings
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "gradio", "numpy", "pyarrow"}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A small dataset with one bad row."""
+    file = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"question {i}", "completion": f"answer {i} :smile: [bold]"} for i in range(40)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + "not json\n")
+    return file
+
+
+@pytest.fixture
+def run() -> Path:
+    """A run that was stopped after its second step."""
+    row = {"row": 1, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    prepared = Prepared((row,), (), (row,), (), "messages", {}, 1, "")
+    folder = jobs.create(Run("user/model", Source("/rows.jsonl"), "name"), prepared)
+    for kind, step, values in (
+        ("started", None, {"pid": 1, "from_step": 0}),
+        ("phase", None, {"phase": "training", "steps": 5}),
+        ("loss", 2, {"loss": 1.5}),
+        ("validation", 2, {"loss": float("nan")}),
+        ("stopped", None, {"kept": True}),
+    ):
+        events.append(folder / "events.jsonl", Event(kind, "train", events.now(), step, values))
+    return folder
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    assert main([*arguments, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.count("\n") == 1
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(printed.out, parse_constant=refuse)
+
+
+def test_inspect_tells_what_a_dataset_holds(capsys, rows):
+    """All keys of the contract; rows add up; the bad row is listed by its number."""
+    found = as_json(capsys, "inspect", str(rows))
+    assert found.keys() == {
+        "shape", "columns", "rows", "conversations", "train", "validation", "held_out", "problems", "lengths",
+        "trained_token_share", "fingerprint",
+    }  # fmt: skip
+    assert (found["rows"], found["conversations"], found["shape"]) == (41, 40, "prompt/completion")
+    assert found["columns"] == {"prompt": "prompt", "completion": "completion"}
+    assert [41] in [problem["rows"] for problem in found["problems"]]
+
+
+def test_list_and_status_tell_where_runs_stand(capsys, run):
+    """The same object for one run and for each in the list; a loss that is no number is null."""
+    one = as_json(capsys, "status", run.name)
+    assert as_json(capsys, "list") == {"runs": [one]}
+    assert (one["run"], one["status"], one["step"], one["steps"]) == (run.name, "stopped", 2, 5)
+    assert (one["loss"], one["validation_loss"], one["checkpoint"]) == (1.5, None, None)
+
+
+def test_without_json_a_person_reads_it(capsys, run, rows):
+    """A table that names the run; brackets and colons in rows are text, not mark-up."""
+    assert main(["list"]) == 0
+    assert run.name in capsys.readouterr().out
+    assert main(["inspect", str(rows)]) == 0
+    assert "40 conversations from 41 rows" in capsys.readouterr().out
+
+
+def test_answers_are_shown_letter_by_letter(capsys, run):
+    """ ":smile:" stays seven characters and "[bold]" six, in a table of answers, too."""
+    from pipeline import terminal
+
+    text = ":smile: [bold] [/]"
+    side = {"text": text, "tokens": 1, "seconds": 1.0, "stopped": True}
+    row = {"messages": [{"content": text}], "reference": text, "base": side, "tuned": side}
+    files.write_json(run / "report.json", {"n": 1, "rows": [row], "metrics": {}})
+    terminal.show_report(run)
+    printed = capsys.readouterr().out
+    assert printed.count(":smile:") == printed.count("[bold]") == printed.count("[/]") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "python -m pipeline: the following arguments are required: VERB"),
+        (["trian"], "python -m pipeline: argument VERB: invalid choice: 'trian'"),
+        (["inspect"], "python -m pipeline inspect: the following arguments are required: dataset"),
+        (["inspect", "no.jsonl"], "no.jsonl"),
+        (["inspect", "ROWS", "--max-length", "0"], "--max-length is 0; give a number of tokens from 1 on."),
+        (["inspect", "ROWS", "--max-length", "many"], "argument --max-length: invalid int value: 'many'"),
+        (["preview", "ROWS", "--model", ""], "model: "),
+        (["preview", "ROWS"], "the following arguments are required: --model"),
+        (["status", "../../x"], "There is no run '../../x'"),
+        (["stop", "none"], "There is no run 'none'"),
+        (["run", "none.json"], "There is no config file none.json"),
+        (["run", "none.json", "--length-grouping", "maybe"], "'maybe' is not true or false"),
+        (["run", "CONFIG"], "did you mean 'learning_rate'?"),
+        (["run", "GOOD", "--rank", "0"], "rank: 0 is outside 1 to 512."),
+        (["run", "GOOD", "--epochs", "nan"], "epochs: nan is not a number that can be used."),
+        (["run", "GOOD", "--scheduler", "step"], "argument --scheduler: invalid choice: 'step'"),
+    ],
+)
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_a_mistake_is_one_line_and_exit_2(capsys, tmp_path, rows, arguments, sentence, flag):
+    """On standard error, with nothing on standard output, and no run is made."""
+    (tmp_path / "config.json").write_text(json.dumps({"model": "a/b", "source": "rows.jsonl", "lerning_rate": 1}))
+    (tmp_path / "good.json").write_text(json.dumps({"model": "a/b", "source": "rows.jsonl"}))
+    places = {"ROWS": rows, "CONFIG": tmp_path / "config.json", "GOOD": tmp_path / "good.json"}
+    assert main([str(places.get(argument, argument)) for argument in arguments] + (flag if arguments else [])) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert sentence in printed.err
+    assert list(home.runs().iterdir()) == []
+
+
+def test_stop_of_a_run_that_does_not_run_is_a_mistake(capsys, run):
+    """It says what the run is instead."""
+    assert main(["stop", run.name]) == 2
+    assert "is not running (stopped)" in capsys.readouterr().err
+
+
+def test_help_lists_every_setting_with_its_choices(capsys):
+    """`run --help` is drawn from the dataclass: option, help, choices and default of every field."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--help"])
+    assert ended.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, wish in settings(TrainConfig).items():
+        assert f"--{name.replace('_', '-')} VALUE" in printed
+        assert wish.help in printed
+        assert all(choice in printed for choice in wish.choices)
+
+
+def test_every_setting_can_be_given_as_an_option():
+    """An option's text becomes the field's own type."""
+    wanted = TrainConfig(rank=8, epochs=2.0, length_grouping=False, scheduler="cosine", loss_on="last answer")
+    options = [f"--{name.replace('_', '-')}={getattr(wanted, name)}" for name in settings(TrainConfig)]
+    asked = make_parser().parse_args(["run", "config.json", *options])
+    assert TrainConfig(**{name: getattr(asked, name) for name in settings(TrainConfig)}) == wanted
+
+
+def test_json_is_ascii_and_standard():
+    """Nouns inside become objects, what is no number becomes null, and any terminal can print it."""
+    found = one_object({"check": Check(True, float("inf"), float("nan")), "text": "é\U0001f600\udcff"})
+    assert found.isascii()
+    assert json.loads(found) == {"check": {"ok": True, "value": None, "tolerance": None}, "text": "é\U0001f600\udcff"}
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["status", "none"], ["run", "--help"]])
+def test_small_questions_are_answered_fast_and_light(arguments):
+    """As a real process: no heavy library is imported, and the answer costs less than two seconds of work."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "pipeline.jobs" in imported
+    assert not HEAVY & imported
+    assert done.returncode == (2 if "none" in arguments else 0)
+    assert after.ru_utime - before.ru_utime < 2
+
+
+def test_a_terminal_that_knows_ascii_only_gets_an_answer(tmp_path):
+    """Rows in Chinese are no traceback there."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"问{i}", "completion": "答"}) + "\n" for i in range(30)) + "坏\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    for flag in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", "inspect", str(rows), *flag],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
