@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
     if not asked.prompt.strip():
         raise UserError("--prompt is empty; ask something.")
     decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed)
-    if decoding.max_new_tokens < 1 or decoding.temperature < 0 or not 0 < decoding.top_p <= 1:
+    if decoding.max_new_tokens < 1 or not 0 <= decoding.temperature < math.inf or not 0 < decoding.top_p <= 1:
         raise UserError("--max-new-tokens must be 1 or more, --temperature 0 or more, --top-p above 0 and at most 1.")
     system = jobs.load(folder).source.system if asked.system is None else asked.system
     messages: list[Message] = [{"role": "system", "content": system}] if system else []

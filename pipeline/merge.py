@@ -67,6 +67,8 @@ class MergeCheck:
 
 
 def work(job: Job) -> tuple[str, dict[str, Any]]:
+    """Merge the run's adapter into a fresh base and keep it only if it is the model that was judged."""
+    (job.folder / "merge.json").unlink(missing_ok=True)
     named = generate.of_run(job.folder)
     job.phase("asking the judged model")
     judged, prompts, stops = judged_behaviour(job.folder, named)
@@ -74,7 +76,9 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     with files.whole_folder(job.folder / "merged") as temporary:
         write_merged(named, stops, temporary)
         job.phase("checking")
-        check = compare(judged, behaviour(reopen(temporary, named.memory), prompts, stops), against(named), saved_dtype(named))
+        check = compare(
+            judged, behaviour(reopen(temporary, named.memory), prompts, stops), against(named), saved_dtype(named)
+        )
         files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
         if not check.ok:
             raise UserError(refusal(check))

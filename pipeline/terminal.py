@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -23,6 +23,21 @@ LOWER_IS_BETTER = ("loss", "perplexity")
 # emoji=False: ":smile:" in a row or an answer is seven characters, not a picture
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+
+
+# control characters (ESC above all) in rows or answers are shown as their pictures, never obeyed by the terminal
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(
+    range(127, 160), 65533
+)
+
+
+def visible(text: str) -> str:
+    return text.translate(CONTROLS)
+
+
+def escape(text: str) -> str:
+    """Somebody's text as it may stand between our own markup."""
+    return escape_markup(visible(text))
 
 
 def follow(folder: Path, quiet: bool, offset: int = 0) -> None:
@@ -75,13 +90,13 @@ def show_problems(problems: Sequence[Problem]) -> None:
 
 def show_inspection(found: dict[str, Any]) -> None:
     out.print(f"[bold]{found['shape']}[/]: {found['conversations']} conversations from {found['rows']} rows")
-    out.print(f"columns: {', '.join(f'{column} = {role}' for column, role in found['columns'].items())}", markup=False)
+    out.print(f"columns: {escape(', '.join(f'{column} = {role}' for column, role in found['columns'].items()))}")
     out.print(f"train {found['train']}, validation {found['validation']}, held-out {found['held_out']}")
     if found["lengths"]:
         out.print("tokens per row: " + ", ".join(f"{name} {value}" for name, value in found["lengths"].items()))
         out.print(f"learned: {found['trained_token_share']:.1%} of the tokens")
     for problem in found["problems"]:
-        out.print(f"- {problem['sentence']}", style="yellow", markup=False)
+        out.print(f"- {escape(problem['sentence'])}", style="yellow")
 
 
 def show_preview(found: dict[str, Any]) -> None:
@@ -90,7 +105,8 @@ def show_preview(found: dict[str, Any]) -> None:
     text = Text()
     for place, (piece, trained) in enumerate(zip(found["tokens"], found["trained"], strict=True)):
         text.append(
-            piece, style="strike dim" if cut is not None and place >= cut else "underline green" if trained else ""
+            visible(piece),
+            style="strike dim" if cut is not None and place >= cut else "underline green" if trained else "",
         )
     out.print(text)
     learned = sum(found["trained"])
@@ -99,9 +115,9 @@ def show_preview(found: dict[str, Any]) -> None:
         + (f", cut after {cut}" if cut is not None else "")
     )
     out.print("\nWhat the model is asked at inference:", style="bold")
-    out.print(found["generation_prompt"], markup=False)
+    out.print(escape(found["generation_prompt"]))
     for sentence in found["gates"]:
-        out.print(f"- {sentence}", style="red", markup=False)
+        out.print(f"- {escape(sentence)}", style="red")
 
 
 def show_runs(runs: Sequence[dict[str, Any]]) -> None:

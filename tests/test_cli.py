@@ -191,3 +191,14 @@ def test_a_terminal_that_knows_ascii_only_gets_an_answer(tmp_path):
             capture_output=True,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_terminal_never_obeys_a_row(capsys, tmp_path):
+    """Escape sequences and markup in somebody's text are shown, not carried out."""
+    from pipeline import terminal
+
+    terminal.out.print(terminal.escape("a\x1b]0;owned\x07[bold]b[/]"))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "[bold]b[/]" in shown
