@@ -100,8 +100,7 @@ def answer_all(
     order = sorted(range(len(questions)), key=lambda i: len(questions[i].prompt))
     answered: dict[int, tuple[Answer, Answer]] = {}
     for start in range(0, len(order), BATCH):
-        if job.stop_asked():
-            raise UserError("Evaluation was stopped before its end; start it again for a report.")
+        job.end_if_stop_asked()
         chosen = order[start : start + BATCH]
         pairs = generate.answers(pair, [questions[i].prompt for i in chosen], decoding)
         answered |= dict(zip(chosen, pairs, strict=True))

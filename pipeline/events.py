@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,7 +187,3 @@ def since(file: Path, offset: int) -> tuple[list[Event], int]:
         return [], offset
     whole = new[: new.rfind(b"\n") + 1]
     return [event for event in map(parse, whole.splitlines()) if event], offset + len(whole)
-
-
-def now() -> float:
-    return time.time()

@@ -27,6 +27,10 @@ NOT_ALONE = 3  # exit code of a job that found another at work
 LOCK_SECONDS = 0.5  # longer than anybody looks whether the lock is held
 
 
+class Stopped(Exception):
+    """Somebody asked this job to end, and it has nothing half done that is worth keeping."""
+
+
 class Job:
     """A run folder being worked on by this process."""
 
@@ -49,6 +53,11 @@ class Job:
     def stop_asked(self) -> bool:
         """Whether somebody wants this job to save what it has and end."""
         return (self.folder / "control" / "stop").exists()
+
+    def end_if_stop_asked(self) -> None:
+        """For a job that keeps nothing half done. Raises Stopped."""
+        if self.stop_asked():
+            raise Stopped
 
     def watch_for_cancel(self) -> None:
         """End this process at once when `control/cancel` appears, whatever it is doing then (loading, too)."""
@@ -87,10 +96,12 @@ def _locked(job: Job, then: str) -> int:
     try:
         with device.use(f"{job.name} of {job.folder.name}", lambda whom: _queued(job, whom), job.stop_asked) as got:
             if not got:
-                job.emit("stopped", text="Stopped while waiting for the device.", kept=False)
-                return 0
+                raise Stopped
             job.phase("loading libraries")
             ending, values = importlib.import_module(f"pipeline.{job.name}").work(job)
+    except Stopped:
+        job.emit("stopped", text="Stopped before anything was made; start it again when you like.", kept=False)
+        return 0
     except UserError as error:
         job.emit("failed", text=str(error), mistake=True)
         return 2

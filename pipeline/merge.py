@@ -72,9 +72,11 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     named = generate.of_run(job.folder)
     job.phase("asking the judged model")
     judged, prompts, stops = judged_behaviour(job.folder, named)
+    job.end_if_stop_asked()
     job.phase("merging")
     with files.whole_folder(job.folder / "merged") as temporary:
         write_merged(named, stops, temporary)
+        job.end_if_stop_asked()
         job.phase("checking")
         check = compare(
             judged, behaviour(reopen(temporary, named.memory), prompts, stops), against(named), saved_dtype(named)

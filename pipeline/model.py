@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
@@ -79,7 +80,12 @@ def base(model: Model) -> Any:
     config = _load(AutoConfig, model)
     if config.is_encoder_decoder:
         raise UserError(f"{model.base} is an encoder-decoder model; choose a causal (decoder-only) one.")
-    options: dict[str, Any] = {"dtype": dtype(model.memory), "attn_implementation": "sdpa", "use_safetensors": True}
+    if getattr(config, "quantization_config", None):
+        raise UserError(
+            f'{model.base} is quantized already, and nothing could be merged into it; choose the original ("memory": '
+            '"4-bit" quantizes it here).'
+        )
+    options: dict[str, Any] = {"dtype": dtype(model.memory), "use_safetensors": True}
     if model.memory == "4-bit":
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -87,7 +93,14 @@ def base(model: Model) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    loaded = _load(AutoModelForCausalLM, model, device_map={"": str(device())}, **options)
+    loaded, told = _load(
+        AutoModelForCausalLM, model, device_map={"": str(device())}, output_loading_info=True, **options
+    )
+    if missing := sorted(told["missing_keys"]):  # transformers would draw them at random, others with every load
+        raise UserError(
+            f"{model.base}: {len(missing)} tensors of a {type(loaded).__name__} are not in its files (first: "
+            f"{missing[0]}); download it again, or choose a causal language model."
+        )
     return loaded.eval()
 
 
@@ -100,12 +113,14 @@ def _load(kind: Any, model: Model, **options: Any) -> Any:
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"There is no model {model.base!r} on the Hub that you may read; check the name.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{model.base} can't be loaded: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, SafetensorError):
+        return f"its weights are damaged or half downloaded ({text[:100]}); download it again."
     if "gated repo" in text:
         return "it is gated; ask for access on its page on the Hub, then log in with a token of that account."
     if "not a valid model identifier" in text or "is not a local folder" in text:

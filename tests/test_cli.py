@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def run() -> Path:
         ("validation", 2, {"loss": float("nan")}),
         ("stopped", None, {"kept": True}),
     ):
-        events.append(folder / "events.jsonl", Event(kind, "train", events.now(), step, values))
+        events.append(folder / "events.jsonl", Event(kind, "train", time.time(), step, values))
     return folder
 
 

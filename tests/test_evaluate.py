@@ -121,3 +121,17 @@ def test_run_without_held_out_rows_or_adapter_is_a_sentence(trained_run, make_ru
         evaluate.work(Job(folder, "evaluate"))
     with pytest.raises(UserError, match="no adapter yet"):
         generate.open_pair(generate.of_run(make_run()))
+
+
+@pytest.mark.parametrize("name", ["evaluate", "merge"])
+def test_stop_ends_a_judge_or_a_merge_without_a_trace(trained_run, tmp_path, monkeypatch, name):
+    """Asked to stop once the model is loaded, they end as stopped and leave neither report nor merged folder."""
+    from pipeline import job as inside
+
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    honest = generate.open_pair
+    monkeypatch.setattr(generate, "open_pair", lambda named: (folder / "control" / "stop").touch() or honest(named))
+    assert inside._locked(Job(folder, name), "") == 0
+    assert jobs.view(folder).jobs[name].ended == "stopped"
+    assert not {"report.json", "merged", "merge.json"} & {p.name for p in folder.iterdir()}

@@ -18,7 +18,7 @@ from pipeline.schema import EVENT_KINDS, FINAL_KINDS, Event
 
 
 def told(file: Path, kind: str, job: str = "train", step: int | None = None, text: str = "", **values: object) -> None:
-    events.append(file, Event(kind, job, events.now(), step, values, text))
+    events.append(file, Event(kind, job, time.time(), step, values, text))
 
 
 @pytest.fixture
