@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -277,5 +278,8 @@ RUN_VERBS = (
 
 
 if __name__ == "__main__":
+    warnings.simplefilter(
+        "ignore"
+    )  # libraries speaking of themselves; what a person must know is told by our sentences
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without Chinese
     sys.exit(main())

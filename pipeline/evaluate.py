@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 import torch
 
-from pipeline import dataset, files, generate, interval, jobs, metrics, template
+from pipeline import dataset, files, generate, interval, jobs, metrics, model, template
 from pipeline.errors import UserError
 from pipeline.generate import Answer, Decoding, Pair
 from pipeline.job import Job
@@ -53,13 +53,15 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
         raise UserError("This run has no held-out rows to judge on; start one with more rows or a held_out_path.")
     job.phase("loading model")
     pair = open_trusted(job.folder)
-    questions = [question(pair, row) for row in rows]
+    judged = model.fingerprint(job.folder / "adapter")
+    questions, left_out = readable(job, pair, [question(pair, row) for row in rows])
     decoding = Decoding(max_new_tokens=answer_room(pair, questions))
     job.phase("answering", steps=len(questions))
     answered = answer_all(job, pair, questions, decoding)
     job.phase("measuring loss")
     losses = [losses_of(pair, batch) for batch in loss_batches(pair, questions)]
     report = make_report(pair, questions, answered, numpy.concatenate(losses), decoding, time.monotonic() - begun)
+    report = dataclasses.replace(report, left_out=left_out, adapter=judged)
     files.write_json(job.folder / "report.json", dataclasses.asdict(report))
     return "finished", {"n": report.n}
 
@@ -81,10 +83,26 @@ def question(pair: Pair, row: Row) -> Question:
     messages, reference = template.split_answer({"messages": row["messages"]})
     tools = row.get("tools")
     conversation: Any = {"messages": row["messages"], **({"tools": tools} if tools else {})}
-    rendered = template.render(pair.tokenizer, pair.template, conversation, "last answer")
+    try:
+        rendered = template.render(pair.tokenizer, pair.template, conversation, "last answer")
+    except UserError as error:
+        raise UserError(f"held-out row {row['row']}: {error}") from error
     whole = template.example(row, rendered, len(rendered.ids))
     prompt = template.prompt_ids(pair.tokenizer, pair.template, messages, tools)
     return Question(row["row"], messages, reference, prompt, whole.input_ids, whole.labels)
+
+
+def readable(job: Job, pair: Pair, questions: Sequence[Question]) -> tuple[list[Question], tuple[int, ...]]:
+    """The questions that fit into the model with their reference, and the numbers of the rows that don't."""
+    context = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
+    fit = [q for q in questions if context is None or len(q.ids) <= context]
+    left_out = tuple(q.row for q in questions if q not in fit)
+    told = f"{len(left_out)} held-out rows are longer than the {context} tokens the model reads and were not judged"
+    if not fit:
+        raise UserError(f"{told}; none is left, hold out shorter ones.")
+    if left_out:
+        job.emit("note", text=f"{told} (rows {', '.join(map(str, left_out))}).")
+    return fit, left_out
 
 
 def answer_room(pair: Pair, questions: Sequence[Question]) -> int:

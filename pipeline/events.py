@@ -117,7 +117,8 @@ def fold(view: View, event: Event) -> View:
     if event.kind in FINAL_KINDS:
         changes["ended"] = event.kind
     job = dataclasses.replace(job, **changes, seconds=event.time - job.started, values={**job.values, **event.values})
-    view = dataclasses.replace(view, jobs={**view.jobs, event.job: job}, current=event.job, last_time=event.time)
+    others = {} if event.kind == "started" and event.job == "train" else view.jobs  # they worked on another adapter
+    view = dataclasses.replace(view, jobs={**others, event.job: job}, current=event.job, last_time=event.time)
     return _fold_curves(view, event)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers.decoders import DecodeStream
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
@@ -86,11 +87,21 @@ def open_pair(named: Model) -> Pair:
     )
     bare = logits(base, probe)
     adapted, complete = attach(base, Path(named.adapter))
-    mode = "mixed" if can_mix(adapted.peft_config[ADAPTER]) else "in turn"
-    checks = self_test(adapted, probe, bare, mode)
-    if mode == "mixed" and not (checks["base_is_base"].ok and checks["tuned_is_tuned"].ok):
-        mode, checks = "in turn", self_test(adapted, probe, bare, "in turn")
+    mode, checks = proven(adapted, probe, bare)
     return Pair(adapted, tokenizer, chosen, mode, {**checks, "adapter_complete": complete})
+
+
+def proven(adapted: Any, probe: dict[str, torch.Tensor], bare: torch.Tensor) -> tuple[str, dict[str, Check]]:
+    """The mode to answer in, with its self-test: mixed where the adapter allows it and the test passes, else in turn."""
+    if can_mix(adapted.peft_config[ADAPTER]):
+        try:
+            checks = self_test(adapted, probe, bare, "mixed")
+            if checks["base_is_base"].ok and checks["tuned_is_tuned"].ok:
+                return "mixed", checks
+        except ValueError:  # a model whose layers see another batch than it was given: OPT lays its rows end to end
+            for module in adapted.modules():
+                module._forward_pre_hooks.clear()  # PEFT leaves them behind when it raises
+    return "in turn", self_test(adapted, probe, bare, "in turn")
 
 
 def of_run(folder: Path) -> Model:
@@ -119,7 +130,10 @@ def attach(base: Any, adapter: Path) -> tuple[Any, Check]:
 
     Raises UserError when one did not: half an adapter is another model (unsloth dropped 65 % of one silently).
     """
-    saved = load_file(adapter / "adapter_model.safetensors")
+    try:
+        saved = load_file(adapter / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{adapter} can't be read ({error}); restore it, or train again.") from error
     try:
         adapted = PeftModel.from_pretrained(base, str(adapter), adapter_name=ADAPTER).eval()
     except (RuntimeError, ValueError, KeyError) as error:

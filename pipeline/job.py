@@ -126,7 +126,7 @@ def explain(error: Exception) -> str:
         or code == errno.ENOMEM
         or any(words in text.lower() for words in ("out of memory", "can't allocate memory", "cannot allocate memory"))
     ):
-        return "Out of memory; choose a smaller micro_batch or max_length, or memory 4-bit, and resume."
+        return "Out of memory; start a new run with a smaller micro_batch or max_length, or memory 4-bit."
     if code in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text.lower():
         return "The disk is full; free some space and resume, nothing before the last checkpoint is lost."
     return f"{type(error).__name__}: {text} (log.txt in the run's folder has the whole story)."

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from pipeline import dataset, files, generate, model, template
+from pipeline import dataset, files, generate, jobs, model, template
 from pipeline.errors import UserError
 from pipeline.generate import Pair
 from pipeline.job import Job
@@ -31,15 +31,16 @@ from pipeline.schema import Model
 
 PROMPTS = 20
 ANSWER_TOKENS = 64
+KEPT_LOGITS = 64  # positions per prompt: all of a long prompt's, times a large vocabulary, would not fit
 SHARD_SIZE = "2GB"
-SAME_ANSWERS = 0.9  # 16-bit rounding may tip a near tie; a skipped layer changes most answers
-EXACT = 1e-3  # largest logit difference of a merge saved in 32 bit
+SAME_ANSWERS = 0.9  # or parted at a near tie, which 16-bit rounding may tip; a skipped layer changes most answers
+EXACT = 1e-3  # largest logit difference of a merge computed and saved in 32 bit
 ROUNDING = 1 / 20  # largest share of the adapter's own effect that 16-bit rounding may cost
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a model does on the check's prompts: logits at every prompt token, and greedy answers as ids."""
+    """What a model does on the check's prompts: greedy answers as ids (prompt included), and logits of their last tokens."""
 
     logits: list[torch.Tensor]
     answers: list[list[int]]
@@ -70,6 +71,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Merge the run's adapter into a fresh base and keep it only if it is the model that was judged."""
     (job.folder / "merge.json").unlink(missing_ok=True)
     named = generate.of_run(job.folder)
+    refuse_other_adapter(job.folder)
     job.phase("asking the judged model")
     judged, prompts, stops = judged_behaviour(job.folder, named)
     job.end_if_stop_asked()
@@ -78,13 +80,22 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
         write_merged(named, stops, temporary)
         job.end_if_stop_asked()
         job.phase("checking")
-        check = compare(
-            judged, behaviour(reopen(temporary, named.memory), prompts, stops), against(named), saved_dtype(named)
-        )
+        found = behaviour(reopen(temporary, named.memory), prompts, stops, along=judged.answers)
+        exact = model.dtype(named.memory) == torch.float32
+        check = compare(judged, found, against(named), saved_dtype(named), exact)
         files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
         if not check.ok:
             raise UserError(refusal(check))
     return "finished", dataclasses.asdict(check)
+
+
+def refuse_other_adapter(folder: Path) -> None:
+    """Only what was judged is merged: raises UserError when adapter/ is not the one of report.json."""
+    report = folder / "report.json"
+    if report.exists() and jobs.read_json(report).get("adapter") != model.fingerprint(folder / "adapter"):
+        raise UserError(
+            f"adapter/ has changed since it was judged; run `python -m pipeline evaluate {folder.name}` first."
+        )
 
 
 def against(named: Model) -> str:
@@ -122,23 +133,39 @@ def check_prompts(folder: Path, pair: Pair) -> list[list[int]]:
 
 
 @torch.no_grad()
-def behaviour(loaded: Any, prompts: list[list[int]], stops: tuple[int, ...], pair: Pair | None = None) -> Behaviour:
-    """Logits and greedy answers, prompt by prompt so that no padding enters. With `pair`, the adapter's effect too."""
+def behaviour(
+    loaded: Any,
+    prompts: list[list[int]],
+    stops: tuple[int, ...],
+    pair: Pair | None = None,
+    along: list[list[int]] | None = None,
+) -> Behaviour:
+    """Greedy answers, prompt by prompt so that no padding enters, and logits `along` given answers, else its own.
+
+    With `pair`, the adapter's effect too.
+    """
     settings = GenerationConfig(
         max_new_tokens=ANSWER_TOKENS, do_sample=False, eos_token_id=list(stops), pad_token_id=stops[0]
     )
     loaded.generation_config = settings
     scores, answers, squares = [], [], []
-    for prompt in prompts:
+    for place, prompt in enumerate(prompts):
         ids = torch.tensor([prompt], device=loaded.device)
-        scores.append(loaded(input_ids=ids).logits[0].float().cpu())
         answers.append(
             loaded.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)[0].tolist()
         )
+        told = along[place] if along else answers[-1]
+        scores.append(_logits(loaded, told))
         if pair:
             with pair.adapted.disable_adapter():
-                squares.append((loaded(input_ids=ids).logits[0].float().cpu() - scores[-1]).pow(2).mean())
+                squares.append((_logits(loaded, told) - scores[-1]).pow(2).mean())
     return Behaviour(scores, answers, float(torch.stack(squares).mean().sqrt()) if squares else 0.0)
+
+
+def _logits(loaded: Any, ids: list[int]) -> torch.Tensor:
+    """Scores that predict the last KEPT_LOGITS of these ids: (tokens, vocabulary), in 32 bit."""
+    scores: torch.Tensor = loaded(input_ids=torch.tensor([ids], device=loaded.device)).logits[0, :-1]
+    return scores[-KEPT_LOGITS:].float().cpu()
 
 
 def write_merged(named: Model, stops: tuple[int, ...], folder: Path) -> None:
@@ -179,16 +206,18 @@ def reopen(folder: Path, memory: str) -> Any:
     return model.base(Model(str(folder), memory="auto" if memory == "4-bit" else memory))
 
 
-def compare(judged: Behaviour, merged: Behaviour, against: str, dtype: torch.dtype) -> MergeCheck:
-    """The numbers, and whether they allow to call the two models the same."""
+def compare(judged: Behaviour, merged: Behaviour, against: str, dtype: torch.dtype, exact: bool = True) -> MergeCheck:
+    """The numbers, and whether they allow to call the two models the same. `exact`: both were computed in 32 bit."""
     pairs = list(zip(judged.logits, merged.logits, strict=True))
     difference = float(torch.stack([(a - b).pow(2).mean() for a, b in pairs]).mean().sqrt())
     divergence = [
         torch.nn.functional.kl_div(b.log_softmax(-1), a.log_softmax(-1), log_target=True, reduction="none").sum(-1)
         for a, b in pairs
     ]
-    same = sum(a == b for a, b in zip(judged.answers, merged.answers, strict=True)) / len(judged.answers)
-    tolerance = EXACT if dtype == torch.float32 else max(EXACT, ROUNDING * judged.effect)
+    tolerance = EXACT if exact and dtype == torch.float32 else max(EXACT, ROUNDING * judged.effect)
+    answers = list(zip(judged.answers, merged.answers, judged.logits, strict=True))
+    same = sum(a == b for a, b, _ in answers)
+    tied = sum(a != b and _parted_at_a_tie(a, b, scores, tolerance) for a, b, scores in answers)
     return MergeCheck(
         against=against,
         prompts=len(pairs),
@@ -196,8 +225,17 @@ def compare(judged: Behaviour, merged: Behaviour, against: str, dtype: torch.dty
         difference=difference,
         effect=judged.effect,
         tolerance=tolerance,
-        kl=float(torch.cat(divergence).mean()),
-        identical_answers=same,
+        kl=max(0.0, float(torch.cat(divergence).mean())),  # rounding may take equal models below zero
+        identical_answers=same / len(answers),
         dtype=str(dtype).removeprefix("torch."),
-        ok=difference <= tolerance and same >= SAME_ANSWERS,
+        ok=difference <= tolerance and (same + tied) / len(answers) >= SAME_ANSWERS,
     )
+
+
+def _parted_at_a_tie(judged: list[int], merged: list[int], scores: torch.Tensor, tolerance: float) -> bool:
+    """Whether two answers differ first where the judged model's own logits of the two tokens were as good as equal."""
+    at = next((i for i, (a, b) in enumerate(zip(judged, merged, strict=False)) if a != b), None)
+    if at is None or len(judged) - at > len(scores):
+        return False
+    row = scores[at - len(judged)]
+    return float(row[judged[at]] - row[merged[at]]) <= tolerance

@@ -19,7 +19,11 @@ from transformers.utils import logging as transformers_logging
 from pipeline.errors import UserError
 from pipeline.schema import Model
 
-FINGERPRINT_BYTES = 1 << 20
+BLOCK, BLOCKS = (
+    1 << 20,
+    64,
+)  # what a fingerprint reads of a file: all of a small one, evenly spread blocks of a large one
+FINGERPRINTED = {".safetensors", ".json", ".jinja", ".model", ".txt"}
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what a person must know is told by our own events
@@ -80,6 +84,8 @@ def base(model: Model) -> Any:
     config = _load(AutoConfig, model)
     if config.is_encoder_decoder:
         raise UserError(f"{model.base} is an encoder-decoder model; choose a causal (decoder-only) one.")
+    if any(name.endswith("ForMaskedLM") for name in config.architectures or []):
+        raise UserError(f"{model.base} fills gaps and reads in both directions; choose a causal (decoder-only) model.")
     if getattr(config, "quantization_config", None):
         raise UserError(
             f'{model.base} is quantized already, and nothing could be merged into it; choose the original ("memory": '
@@ -115,6 +121,10 @@ def _load(kind: Any, model: Model, **options: Any) -> Any:
         raise UserError(f"There is no model {model.base!r} on the Hub that you may read; check the name.") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{model.base} can't be loaded: {_reason(error)}") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise UserError(f"{model.base} can't be loaded: its tensors have other shapes than its config says.") from error
 
 
 def _reason(error: Exception) -> str:
@@ -147,13 +157,13 @@ def identity(model: Model) -> dict[str, Any]:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over names, sizes and the first and last MiB of a model folder's weights, config and tokenizer."""
+    """SHA-256 over names, sizes and 64 MiB (all, where there is less) of each of a folder's weights, configs, tokenizer."""
     digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".json", ".jinja", ".model"}):
+    for file in sorted(p for p in folder.iterdir() if p.suffix in FINGERPRINTED):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}:".encode())
         with file.open("rb") as stream:
-            digest.update(stream.read(FINGERPRINT_BYTES))
-            stream.seek(max(0, size - FINGERPRINT_BYTES))
-            digest.update(stream.read())
+            for number in range(BLOCKS):
+                stream.seek(max(0, size - BLOCK) * number // (BLOCKS - 1) if size > BLOCK * BLOCKS else BLOCK * number)
+                digest.update(stream.read(BLOCK))
     return digest.hexdigest()

@@ -290,7 +290,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What evaluation found: n held-out rows, scores by metric, and one entry per row with every text."""
+    """What evaluation found: n held-out rows, scores by metric, and one entry per row with every text.
+
+    `left_out` are held-out rows too long for the model; `adapter` is the fingerprint of what was judged.
+    """
 
     n: int
     metrics: dict[str, Score]
@@ -299,6 +302,8 @@ class Report:
     self_test: dict[str, Check]
     settings: dict[str, Any]
     seconds: float
+    left_out: tuple[int, ...] = ()
+    adapter: str = ""
 
 
 def check(noun: Any) -> None:

@@ -147,7 +147,8 @@ def render(tokenizer: Any, template: Template, conversation: Conversation, loss_
     if template.training:
         trained = _marked(tokenizer, template.training, messages, tools, ids)
     else:
-        trained = _between(_answer_spans(tokenizer, template.own, conversation, text), ids, offsets, template.stop_ids)
+        answers = _answer_spans(tokenizer, template.own, conversation, text, loss_on == "last answer")
+        trained = _between(answers, ids, offsets, template.stop_ids)
     spans = _runs(trained)
     if loss_on == "last answer":
         spans = spans[-1:]
@@ -164,13 +165,14 @@ def _marked(tokenizer: Any, training: str, messages: Sequence[Message], tools: A
     return [bool(flag) for flag in encoded["assistant_masks"]]
 
 
-def _answer_spans(tokenizer: Any, own: str, conversation: Conversation, text: str) -> list[tuple[int, int]]:
+def _answer_spans(
+    tokenizer: Any, own: str, conversation: Conversation, text: str, last_only: bool
+) -> list[tuple[int, int]]:
     """Character spans of the answers, found by rendering ever longer prefixes of the conversation."""
     messages, tools = conversation["messages"], conversation.get("tools")
+    answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
     spans = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
+    for index in answers[-1:] if last_only else answers:
         before = _text(tokenizer, own, messages[:index], tools, add_generation_prompt=True)
         after = _text(tokenizer, own, messages[: index + 1], tools)
         if not (text.startswith(after.rstrip()) and after.startswith(before)):
@@ -221,6 +223,7 @@ def gates(tokenizer: Any, template: Template, conversation: Conversation, render
             )
             found.append(Gate("stop-not-learned", told))
     found += [Gate("left-out", sentence) for sentence in _left_out(conversation, rendered.text)]
+    found += [Gate("control-token", sentence) for sentence in _control_tokens(tokenizer, template, conversation)]
     answers = [i for i, message in enumerate(conversation["messages"]) if message["role"] == "assistant"]
     for index in answers[-1:] if len(rendered.spans) < len(answers) else answers:
         asked = prompt_ids(tokenizer, template, conversation["messages"][:index], conversation.get("tools"))
@@ -243,6 +246,19 @@ def _left_out(conversation: Conversation, text: str) -> list[str]:
     if any(tool.get("function", tool).get("name", "") not in text for tool in conversation.get("tools") or []):
         found.append("the chat template leaves out the list of tools; choose a model that knows tools")
     return found
+
+
+def _control_tokens(tokenizer: Any, template: Template, conversation: Conversation) -> list[str]:
+    """Messages whose text holds what the model reads as the end or the beginning of a turn."""
+    special = {t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special and t.content.strip()}
+    stops = set(tokenizer.convert_ids_to_tokens(list(template.stop_ids)))
+    control = {t for t in special if t in stops or t in template.own}
+    return [
+        f"message {number} ({message['role']}) holds {token!r}, which the model reads as a mark between turns; remove it"
+        for number, message in enumerate(conversation["messages"], 1)
+        for token in sorted(control)
+        if token in (message["content"] or "")
+    ]
 
 
 def _difference(tokenizer: Any, asked: list[int], ids: list[int], index: int) -> str:

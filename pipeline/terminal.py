@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from pipeline import events, jobs
@@ -74,7 +74,7 @@ def _show_event(progress: Progress, task: Any, event: Event) -> None:
         progress.update(task, completed=event.step)
     elif event.kind == "validation":
         progress.console.print(f"  step {event.step}: validation loss {values['loss']:.3f}")
-    elif event.text:
+    elif event.text and event.kind != "failed":  # told by whoever followed, with the run's name
         progress.console.print(f"  {event.job}: {escape(event.text)}")
 
 
@@ -121,13 +121,23 @@ def show_preview(found: dict[str, Any]) -> None:
 
 
 def show_runs(runs: Sequence[dict[str, Any]]) -> None:
-    table = Table(Column("run", no_wrap=True), "status", "step", "loss", "validation", "checkpoint", "")
+    """One line per run, whole whatever the width of the terminal: an ellipsis would hide the id that other verbs need."""
+    if not runs:
+        out.print("No runs yet; `python -m pipeline run examples/tiny-yoda.json` makes one.")
+        return
+    lines = [("run", "status", "step", "loss", "validation", "checkpoint", "")]
     for run in runs:
-        numbers = [_number(run["loss"]), _number(run["validation_loss"])]
-        doing = run["text"] or (run["phase"] or "") if run["status"] != "finished" else ""
-        row = [run["run"], run["status"], f"{run['step']}/{run['steps']}", *numbers, run["checkpoint"] or "", doing]
-        table.add_row(*map(escape, row))
-    out.print(table if runs else "No runs yet; `python -m pipeline run examples/tiny-yoda.json` makes one.")
+        numbers = (_number(run["loss"]), _number(run["validation_loss"]))
+        told = run["status"] == "failed" or run["phase"] == "queued"
+        doing = run["text"] if told else run["phase"] if run["status"] == "running" else ""
+        lines.append(
+            (run["run"], run["status"], f"{run['step']}/{run['steps']}", *numbers, run["checkpoint"] or "", doing)
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+    for place, line in enumerate(lines):
+        cells = [cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)]
+        text = visible("  ".join(cells).rstrip())
+        out.print(text, style="bold" if place == 0 else "", markup=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

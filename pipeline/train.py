@@ -21,18 +21,19 @@ from typing import Any
 import datasets
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from pipeline import checkpoints, dataset, files, jobs, model, template
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.progress import Progress
-from pipeline.schema import Model, Run, TrainConfig
+from pipeline.schema import Model, Run, TrainConfig, to_json
 from pipeline.template import Template
 
 TRAINED_PARTS = ("train", "validation")
 EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
+MAY_CHANGE = ("activation_checkpointing", "keep_checkpoints")  # in a resumed run: they don't touch what is learned
 LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
 
 datasets.disable_progress_bars()
@@ -46,7 +47,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     tokenizer = model.tokenizer(named)
     chosen = template.choose(tokenizer, model.stop_ids(named))
     parts = prepare_tokens(job, run, named, tokenizer, chosen)
-    _remember_base(job.folder, named, chosen)
+    _remember_base(job.folder, named, chosen, run.config)
     job.phase("loading model")
     set_seed(run.config.seed)
     adapted = with_adapter(model.base(named), run.config)
@@ -79,7 +80,10 @@ def prepare_tokens(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Tem
             raise UserError("No row is left to train on: max_length cuts every answer away; raise it.")
         with files.whole_folder(folder) as temporary:
             datasets.DatasetDict(made).save_to_disk(str(temporary))
-    return datasets.load_from_disk(str(folder))
+    try:
+        return datasets.load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} can't be read ({error}); delete it and resume, it is made again.") from error
 
 
 def _refuse(part: str, tokenized: template.Tokenized) -> None:
@@ -118,13 +122,22 @@ def _as_dataset(examples: Sequence[template.Example]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns, features=features)
 
 
-def _remember_base(folder: Path, named: Model, chosen: Template) -> None:
-    """base.json: what the adapter belongs to. A resumed run must find the same base and template again."""
+def _remember_base(folder: Path, named: Model, chosen: Template, config: TrainConfig) -> None:
+    """base.json: what the adapter belongs to. A resumed run must find the same base, template and settings again."""
     found = {**model.identity(named), "templates": chosen.hashes(), "stop_ids": list(chosen.stop_ids)}
+    asked = {name: value for name, value in to_json(config).items() if name not in MAY_CHANGE}
     file = folder / "base.json"
-    if file.exists() and jobs.read_json(file) != found:
-        raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
-    files.write_json(file, found)
+    if file.exists():
+        before = jobs.read_json(file)
+        then = before.pop("settings", asked)
+        if before != found:
+            raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
+        if changed := [name for name, value in asked.items() if then.get(name) != value]:
+            raise UserError(
+                f"config.json: {changed[0]} is {asked[changed[0]]!r}, but the run began with {then.get(changed[0])!r}; "
+                "put it back, or start a new run."
+            )
+    files.write_json(file, {**found, "settings": asked})
 
 
 def with_adapter(base: Any, config: TrainConfig) -> Any:
@@ -221,6 +234,7 @@ def make_trainer(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # it would fill log.txt with what the events tell
     for parameter in adapted.parameters():
         if (
             parameter.requires_grad
@@ -256,6 +270,8 @@ def save_adapter(adapted: Any, tokenizer: Any, run: Run, folder: Path) -> None:
     """adapter/: weights, config naming the base, tokenizer and chat template."""
     adapted.peft_config["default"].base_model_name_or_path = run.model
     adapted.peft_config["default"].revision = jobs.read_json(folder / "base.json")["revision"]
+    for said in ("report.json", "merge.json"):  # about the adapter that this one replaces
+        (folder / said).unlink(missing_ok=True)
     with files.whole_folder(folder / "adapter") as temporary:
         adapted.save_pretrained(str(temporary), safe_serialization=True)
         tokenizer.save_pretrained(str(temporary))

@@ -135,3 +135,20 @@ def test_stop_ends_a_judge_or_a_merge_without_a_trace(trained_run, tmp_path, mon
     assert inside._locked(Job(folder, name), "") == 0
     assert jobs.view(folder).jobs[name].ended == "stopped"
     assert not {"report.json", "merged", "merge.json"} & {p.name for p in folder.iterdir()}
+
+
+def test_rows_longer_than_the_model_reads_are_counted_and_left_out(judged_run, tmp_path):
+    """One endless row does not cost the verdict on the others, and does not vanish either."""
+    folder = tmp_path / "run"
+    shutil.copytree(judged_run, folder)
+    rows = dataset.read_part(folder, "held_out")[:2]
+    messages = [{"role": "user", "content": "the fox " * 600}, {"role": "assistant", "content": "Yes."}]
+    endless = {"row": 99, "messages": messages}
+    lines = [__import__("json").dumps(row) + "\n" for row in (rows[0], endless, rows[1])]
+    (folder / "held_out.jsonl").write_text("".join(lines))
+    evaluate.work(Job(folder, "evaluate"))
+    report = jobs.read_json(folder / "report.json")
+    assert (report["n"], report["left_out"]) == (2, [99])
+    assert [row["row"] for row in report["rows"]] == [row["row"] for row in rows]
+    assert "99" in jobs.view(folder).notes[-1]
+    assert report["adapter"] == model.fingerprint(folder / "adapter")

@@ -212,3 +212,33 @@ def test_changed_base_is_refused(trained_run, tmp_path):
     (run / "base.json").write_text(base.replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(UserError, match="has changed since"):
         generate.of_run(run)
+
+
+def test_model_that_can_not_mix_answers_in_turn():
+    """OPT lays the rows of a batch end to end in its layers, where PEFT refuses; no hook is left, and both sides answer."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import OPTConfig, OPTForCausalLM
+
+    sizes = {"hidden_size": 16, "ffn_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    adapted = get_peft_model(
+        OPTForCausalLM(OPTConfig(vocab_size=64, word_embed_proj_dim=16, **sizes)).eval(),
+        LoraConfig(target_modules="all-linear", init_lora_weights=False),
+    ).eval()
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with adapted.disable_adapter():
+        bare = generate.logits(adapted, probe)
+    mode, checks = generate.proven(adapted, probe, bare)
+    assert mode == "in turn"
+    assert all(check.ok for check in checks.values())
+    assert not any(module._forward_pre_hooks for module in adapted.modules())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half"])
+def test_damaged_adapter_is_a_sentence(trained_run, tmp_path, content):
+    """A file that is gone, empty or cut off is told with what to do."""
+    adapter = Path(shutil.copytree(trained_run / "adapter", tmp_path / "adapter"))
+    file = adapter / "adapter_model.safetensors"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match="restore it, or train again"):
+        opened(trained_run, adapter)

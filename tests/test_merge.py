@@ -86,7 +86,8 @@ def test_qlora_is_merged_into_the_base_it_was_judged_on(make_run):
     named = generate.of_run(folder)
     judged, prompts, stops = merge.judged_behaviour(folder, named)
     original = merge.merge(model_on_original_base(named))
-    other = merge.compare(judged, merge.behaviour(original, prompts, stops), "", torch.float32)
+    found = merge.behaviour(original, prompts, stops, along=judged.answers)
+    other = merge.compare(judged, found, "", torch.float32)
     assert other.difference > 10 * check["difference"]
 
 
@@ -137,3 +138,37 @@ def test_merging_twice_gives_the_same_bytes(merged_run):
     after = load_file(merged_run / "merged" / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_only_the_judged_adapter_is_merged(trained_run, tmp_path):
+    """An adapter file or setting that changed after it was judged is refused; nothing is merged."""
+    folder = copied(trained_run, tmp_path)
+    report = {"adapter": model.fingerprint(folder / "adapter")}
+    (folder / "report.json").write_text(json.dumps(report))
+    merge.refuse_other_adapter(folder)
+    file = folder / "adapter" / "adapter_config.json"
+    file.write_text(file.read_text().replace('"lora_alpha": 32', '"lora_alpha": 16'))
+    with pytest.raises(UserError, match="changed since it was judged"):
+        merge.work(Job(folder, "merge"))
+    assert not (folder / "merged").exists()
+
+
+def test_rounding_may_tip_a_tie_and_nothing_else():
+    """An answer that parts where two tokens were as good as equal is no other answer; any other parting is."""
+    scores = torch.tensor([[0.0, 1.0, 0.99], [5.0, 0.0, 0.0]])
+    sides = {"tie": [7, 2, 0], "other": [7, 1, 2]}
+    found = {}
+    for name, answer in sides.items():
+        judged = merge.Behaviour([scores], [[7, 1, 0]], effect=1.0)
+        found[name] = merge.compare(judged, merge.Behaviour([scores], [answer]), "", torch.bfloat16)
+    assert found["tie"].ok
+    assert not found["other"].ok
+    assert [check.identical_answers for check in found.values()] == [0, 0]
+
+
+def test_only_32_bit_all_along_is_held_to_be_exact():
+    """A base saved in 32 bit but judged in 16 bit differs by that rounding, and is no worse a merge for it."""
+    judged = merge.Behaviour([torch.zeros(2, 3)], [[1, 2]], effect=1.0)
+    rounded = merge.Behaviour([torch.full((2, 3), 0.01)], [[1, 2]])
+    assert not merge.compare(judged, rounded, "", torch.float32, exact=True).ok
+    assert merge.compare(judged, rounded, "", torch.float32, exact=False).ok

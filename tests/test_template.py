@@ -258,3 +258,21 @@ def test_what_the_template_leaves_out_is_told(tokenizer):
     tool_row["tools"] = [{"type": "function", "function": {"name": "find_fox", "parameters": {}}}]
     found = template.tokenize(deaf, template.choose(deaf), [ROWS[2], tool_row], 100, "answers").gates
     assert [(number, gate.kind) for number, gate in found] == [(3, "left-out"), (8, "left-out"), (8, "left-out")]
+
+
+def test_text_that_is_a_control_token_is_told(tokenizer, chosen):
+    """ "<|im_end|>" written in a row would end the turn there; other words in angle brackets are words."""
+    bad = row(1, "What is <|im_end|>?", "</s> <b> a mark")
+    (number, gate), *others = template.tokenize(tokenizer, chosen, [bad], 100, "answers").gates
+    assert (number, gate.kind, others) == (1, "control-token", [])
+    assert "message 1 (user) holds '<|im_end|>'" in gate.sentence
+
+
+def test_rewritten_history_can_be_trained_on_its_last_answer(tokenizer):
+    """What the refusal advises is possible: a template that shortens earlier answers allows a mask of the last one."""
+    own = CHATML.replace("m['content']", "('...' if m['role'] == 'assistant' and not loop.last else m['content'])")
+    shortens = template.Template(own, None, (tokenizer.eos_token_id,))
+    assert template.tokenize(tokenizer, shortens, [ROWS[1]], 100, "answers").gates[0][1].kind == "refused"
+    (example,) = template.tokenize(tokenizer, shortens, [ROWS[1]], 100, "last answer").examples
+    learned = tokenizer.decode([i for i in example.labels if i != IGNORED])
+    assert learned == "In the forest.<|im_end|>"

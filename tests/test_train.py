@@ -163,3 +163,34 @@ def test_adapter_config_names_base_not_a_temporary_path(trained_run):
     """The adapter says which base it belongs to."""
     config = json.loads((trained_run / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == jobs.load(trained_run).model
+
+
+@pytest.mark.parametrize(("key", "value"), [("learning_rate", 1e-4), ("loss_on", "everything"), ("micro_batch", 2)])
+def test_settings_edited_half_way_are_refused(trained_run, tmp_path, key, value):
+    """A resumed run trains as it began: no number of its config changes behind its back."""
+    folder = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(UserError, match=f"{key} is .* the run began with"):
+        work(folder)
+
+
+def test_damaged_tokens_are_a_sentence(trained_run, tmp_path):
+    """Tokens that can't be read are neither guessed nor a traceback."""
+    folder = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    next((folder / "tokens" / "train").glob("*.arrow")).write_bytes(b"half")
+    with pytest.raises(UserError, match="delete it and resume"):
+        work(folder)
+
+
+def test_a_new_adapter_takes_the_old_verdict_away(trained_run, tmp_path):
+    """Report and merge check spoke of the adapter that was replaced; the run is to be judged again."""
+    folder = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    for said in ("report.json", "merge.json"):
+        (folder / said).write_text("{}")
+    Job(folder, "evaluate").emit("started", pid=0)
+    Job(folder, "evaluate").emit("finished")
+    work(folder)
+    assert not (folder / "report.json").exists()
+    assert not (folder / "merge.json").exists()
+    assert jobs.job_status(folder, "evaluate") == "new"
