@@ -241,8 +241,8 @@ def compare_verb(asked: Any) -> tuple[Any, int]:
 def evaluate_verb(asked: Any) -> tuple[Any, int]:
     folder = _work(asked, "evaluate")
     code = _code(folder)
-    if code:
-        return _outcome(folder, 0.0), code
+    if code or not (folder / "report.json").exists():
+        return {"run": folder.name, "n": None, "metrics": {}}, code
     report = jobs.read_json(folder / "report.json")
     if not asked.json:
         terminal.show_report(folder)

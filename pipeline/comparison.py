@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline import device, generate, jobs
+from pipeline import device, generate, jobs, sides
 from pipeline.errors import UserError
 from pipeline.generate import Answer, Decoding
 from pipeline.schema import Message
@@ -24,8 +24,8 @@ def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": asked.prompt})
     with device.use(f"compare of {folder.name}", lambda whom: print_wait(show, whom)):
-        pair = generate.open_pair(generate.of_run(folder))
-        generate.check_template(folder, pair.template)
+        pair = sides.open_pair(sides.of_run(folder))
+        sides.check_template(folder, pair.template)
         found: dict[str, Any] = {}
         for side, piece in generate.stream(pair, messages, decoding):
             if isinstance(piece, Answer):

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """What was found, where, and what to do about it, in one line of plain words."""
+
+
+class Refused(UserError):
+    """A sentence too, but nobody's mistake: the job found that it must not go on."""

@@ -22,10 +22,11 @@ from typing import Any
 import numpy
 import torch
 
-from pipeline import dataset, files, generate, interval, jobs, metrics, model, template
+from pipeline import dataset, files, generate, interval, jobs, metrics, model, sides, template
 from pipeline.errors import UserError
-from pipeline.generate import Answer, Decoding, Pair
+from pipeline.generate import Answer, Decoding
 from pipeline.job import Job
+from pipeline.sides import Pair
 from pipeline.schema import Message, Report, Row, Score
 
 BATCH = 16  # prompts answered at once, each on both sides
@@ -52,7 +53,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     if not rows:
         raise UserError("This run has no held-out rows to judge on; start one with more rows or a held_out_path.")
     job.phase("loading model")
-    pair = open_trusted(job.folder)
+    pair = sides.open_trusted(job.folder)
     judged = model.fingerprint(job.folder / "adapter")
     questions, left_out = readable(job, pair, [question(pair, row) for row in rows])
     decoding = Decoding(max_new_tokens=answer_room(pair, questions))
@@ -64,18 +65,6 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     report = dataclasses.replace(report, left_out=left_out, adapter=judged)
     files.write_json(job.folder / "report.json", dataclasses.asdict(report))
     return "finished", {"n": report.n}
-
-
-def open_trusted(folder: Path) -> Pair:
-    """The run's pair with the run's template. Raises UserError when the self-test fails."""
-    pair = generate.open_pair(generate.of_run(folder))
-    generate.check_template(folder, pair.template)
-    if not pair.trusted:
-        failed = ", ".join(
-            f"{name} {check.value:g} > {check.tolerance:g}" for name, check in pair.self_test.items() if not check.ok
-        )
-        raise UserError(f"The sides can't be trusted, nothing was judged: {failed}.")
-    return pair
 
 
 def question(pair: Pair, row: Row) -> Question:
@@ -142,19 +131,19 @@ def loss_batches(pair: Pair, questions: Sequence[Question]) -> list[list[Questio
 @torch.no_grad()
 def losses_of(pair: Pair, questions: Sequence[Question]) -> numpy.ndarray:
     """Summed negative log-likelihood in nats of each reference's tokens, and their number: (rows, [base, tuned, tokens])."""
-    batch = generate.pad_left([q.ids for q in questions], pair.tokenizer, pair.adapted.device)
+    batch = sides.pad_left([q.ids for q in questions], pair.tokenizer, pair.adapted.device)
     longest = batch["input_ids"].shape[1]
     labels = torch.tensor([[template.IGNORED] * (longest - len(q.labels)) + q.labels for q in questions]).to(
         pair.adapted.device
     )
     if pair.mode == "mixed":
-        names = [generate.BASE] * len(questions) + [generate.ADAPTER] * len(questions)
+        names = [sides.BASE] * len(questions) + [sides.ADAPTER] * len(questions)
         both = {key: torch.cat([value, value]) for key, value in batch.items()}
-        base, tuned = generate.logits(pair.adapted, both, adapter_names=names).chunk(2)
+        base, tuned = sides.logits(pair.adapted, both, adapter_names=names).chunk(2)
     else:
         with pair.adapted.disable_adapter():
-            base = generate.logits(pair.adapted, batch)
-        tuned = generate.logits(pair.adapted, batch)
+            base = sides.logits(pair.adapted, batch)
+        tuned = sides.logits(pair.adapted, batch)
     sums = [_sum(side, labels) for side in (base, tuned)]
     return numpy.stack([*sums, (labels[:, 1:] != template.IGNORED).sum(1).cpu().numpy()], axis=1)
 

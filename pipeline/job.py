@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline import checkpoints, device, events
-from pipeline.errors import UserError
+from pipeline.errors import Refused, UserError
 from pipeline.schema import FINAL_KINDS, Event
 
 CANCEL_POLL_SECONDS = 0.2
@@ -103,7 +103,7 @@ def _locked(job: Job, then: str) -> int:
         job.emit("stopped", text="Stopped before anything was made; start it again when you like.", kept=False)
         return 0
     except UserError as error:
-        job.emit("failed", text=str(error), mistake=True)
+        job.emit("failed", text=str(error), mistake=not isinstance(error, Refused))
         return 2
     except Exception as error:
         traceback.print_exc()

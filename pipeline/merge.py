@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from pipeline import dataset, files, generate, jobs, model, template
-from pipeline.errors import UserError
-from pipeline.generate import Pair
+from pipeline import dataset, files, jobs, model, sides, template
+from pipeline.errors import Refused, UserError
 from pipeline.job import Job
+from pipeline.sides import Pair
 from pipeline.schema import Model
 
 PROMPTS = 20
@@ -70,10 +70,10 @@ class MergeCheck:
 def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Merge the run's adapter into a fresh base and keep it only if it is the model that was judged."""
     (job.folder / "merge.json").unlink(missing_ok=True)
-    named = generate.of_run(job.folder)
+    named = sides.of_run(job.folder)
     refuse_other_adapter(job.folder)
     job.phase("asking the judged model")
-    judged, prompts, stops = judged_behaviour(job.folder, named)
+    judged, prompts, stops = judged_behaviour(job.folder)
     job.end_if_stop_asked()
     job.phase("merging")
     with files.whole_folder(job.folder / "merged") as temporary:
@@ -85,7 +85,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
         check = compare(judged, found, against(named), saved_dtype(named), exact)
         files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
         if not check.ok:
-            raise UserError(refusal(check))
+            raise Refused(refusal(check))
     return "finished", dataclasses.asdict(check)
 
 
@@ -111,10 +111,9 @@ def refusal(check: MergeCheck) -> str:
     )
 
 
-def judged_behaviour(folder: Path, named: Model) -> tuple[Behaviour, list[list[int]], tuple[int, ...]]:
+def judged_behaviour(folder: Path) -> tuple[Behaviour, list[list[int]], tuple[int, ...]]:
     """What the judged model (adapter on its base) does on up to PROMPTS held-out prompts; the prompts; its stop ids."""
-    pair = generate.open_pair(named)
-    generate.check_template(folder, pair.template)
+    pair = sides.open_trusted(folder)
     prompts = check_prompts(folder, pair)
     tuned = behaviour(pair.adapted, prompts, pair.template.stop_ids, pair)
     return tuned, prompts, pair.template.stop_ids
@@ -187,7 +186,7 @@ def merge(named: Model) -> Any:
         base = base.dequantize()
         if hasattr(base.config, "quantization_config"):
             del base.config.quantization_config
-    adapted, _ = generate.attach(base, Path(named.adapter))
+    adapted, _ = sides.attach(base, Path(named.adapter))
     return adapted.merge_and_unload(safe_merge=True)
 
 

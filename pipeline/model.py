@@ -73,6 +73,15 @@ def stop_ids(model: Model) -> list[int]:
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
 
 
+def check_vocabulary(loaded: Any, tokenizer: Any) -> None:
+    """Raises UserError when the tokenizer has tokens that the model's embedding knows nothing of."""
+    known = loaded.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > known:
+        raise UserError(
+            f"The tokenizer has {len(tokenizer)} tokens and the model knows {known}; they don't belong together."
+        )
+
+
 def readable(model: Model, max_length: int) -> int:
     """The given number of tokens, or the model's context where that is shorter."""
     config = _load(AutoConfig, model).get_text_config()

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from pipeline import checkpoints
-from pipeline.errors import UserError
+from pipeline.errors import Refused
 from pipeline.job import Job
 
 
@@ -49,7 +49,7 @@ class Progress(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
-            raise UserError(
+            raise Refused(
                 f"The loss is {logs['loss']} at step {state.global_step}: the numbers overflowed. Try a learning rate "
                 "ten times smaller, or memory 32-bit."
             )

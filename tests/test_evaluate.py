@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 
-from pipeline import dataset, evaluate, generate, jobs, model, template
+from pipeline import dataset, evaluate, jobs, model, sides, template
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.schema import Model
@@ -68,7 +68,7 @@ def test_loss_equals_transformers_own(judged_run, mode):
     """Nats per reference token, base and tuned, as transformers computes them from the same labels one row at a time."""
     import dataclasses
 
-    pair = dataclasses.replace(evaluate.open_trusted(judged_run), mode=mode)
+    pair = dataclasses.replace(sides.open_trusted(judged_run), mode=mode)
     questions = [evaluate.question(pair, row) for row in dataset.read_part(judged_run, "held_out")[:5]]
     found = evaluate.losses_of(pair, questions)
     for q, (base, tuned, tokens) in zip(questions, found, strict=True):
@@ -109,7 +109,7 @@ def test_other_template_is_refused(trained_run, tmp_path):
     base["templates"]["own"] = "0" * 64
     (folder / "base.json").write_text(__import__("json").dumps(base))
     with pytest.raises(UserError, match="chat template"):
-        evaluate.open_trusted(folder)
+        sides.open_trusted(folder)
 
 
 def test_run_without_held_out_rows_or_adapter_is_a_sentence(trained_run, make_run, tmp_path):
@@ -120,7 +120,7 @@ def test_run_without_held_out_rows_or_adapter_is_a_sentence(trained_run, make_ru
     with pytest.raises(UserError, match="no held-out rows"):
         evaluate.work(Job(folder, "evaluate"))
     with pytest.raises(UserError, match="no adapter yet"):
-        generate.open_pair(generate.of_run(make_run()))
+        sides.open_pair(sides.of_run(make_run()))
 
 
 @pytest.mark.parametrize("name", ["evaluate", "merge"])
@@ -130,8 +130,8 @@ def test_stop_ends_a_judge_or_a_merge_without_a_trace(trained_run, tmp_path, mon
 
     folder = tmp_path / "run"
     shutil.copytree(trained_run, folder)
-    honest = generate.open_pair
-    monkeypatch.setattr(generate, "open_pair", lambda named: (folder / "control" / "stop").touch() or honest(named))
+    honest = sides.open_pair
+    monkeypatch.setattr(sides, "open_pair", lambda named: (folder / "control" / "stop").touch() or honest(named))
     assert inside._locked(Job(folder, name), "") == 0
     assert jobs.view(folder).jobs[name].ended == "stopped"
     assert not {"report.json", "merged", "merge.json"} & {p.name for p in folder.iterdir()}

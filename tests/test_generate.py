@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline import generate, template
+from pipeline import generate, sides, template
 from pipeline.errors import UserError
 from pipeline.generate import Answer, Decoding
 
@@ -20,7 +20,7 @@ GREEDY = Decoding(max_new_tokens=24)
 
 @pytest.fixture(scope="module")
 def pair(trained_run: Path):
-    return generate.open_pair(generate.of_run(trained_run))
+    return sides.open_pair(sides.of_run(trained_run))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def prompts(pair):
 
 
 def opened(run: Path, adapter: Path):
-    return generate.open_pair(dataclasses.replace(generate.of_run(run), adapter=str(adapter)))
+    return sides.open_pair(dataclasses.replace(sides.of_run(run), adapter=str(adapter)))
 
 
 def changed(adapter: Path, to: Path, change) -> Path:
@@ -61,7 +61,7 @@ def test_base_side_is_the_untouched_base(pair, prompts, trained_run):
     """The base's answers are those of a base that never saw an adapter."""
     from pipeline import model
 
-    bare = model.base(dataclasses.replace(generate.of_run(trained_run), adapter=None))
+    bare = model.base(dataclasses.replace(sides.of_run(trained_run), adapter=None))
     for prompt, (base, _) in zip(prompts, generate.answers(pair, prompts, GREEDY), strict=True):
         ids = torch.tensor([prompt])
         alone = bare.generate(
@@ -76,19 +76,19 @@ def test_base_side_is_the_untouched_base(pair, prompts, trained_run):
 
 def test_sabotaged_switch_turns_the_mark_red_and_is_not_used(trained_run, prompts, pair, monkeypatch):
     """If the base rows secretly ran the adapter, the self-test sees it and the sides are generated in turn."""
-    honest = generate.logits
+    honest = sides.logits
 
     def sabotaged(loaded, batch, **options):
         if "adapter_names" in options:
-            options["adapter_names"] = [generate.ADAPTER] * len(options["adapter_names"])
+            options["adapter_names"] = [sides.ADAPTER] * len(options["adapter_names"])
         return honest(loaded, batch, **options)
 
-    monkeypatch.setattr(generate, "logits", sabotaged)
-    probe = generate.pad_left(prompts, pair.tokenizer, pair.adapted.device)
+    monkeypatch.setattr(sides, "logits", sabotaged)
+    probe = sides.pad_left(prompts, pair.tokenizer, pair.adapted.device)
     with pair.adapted.disable_adapter():
         bare = honest(pair.adapted, probe)
-    assert not generate.self_test(pair.adapted, probe, bare, "mixed")["base_is_base"].ok
-    other = generate.open_pair(generate.of_run(trained_run))
+    assert not sides.self_test(pair.adapted, probe, bare, "mixed")["base_is_base"].ok
+    other = sides.open_pair(sides.of_run(trained_run))
     assert other.mode == "in turn"
     assert other.trusted
     assert texts(generate.answers(other, prompts, GREEDY)) == texts(generate.answers(pair, prompts, GREEDY))
@@ -96,12 +96,12 @@ def test_sabotaged_switch_turns_the_mark_red_and_is_not_used(trained_run, prompt
 
 def test_base_that_is_not_the_base_is_red_in_every_mode(pair, prompts):
     """If switching the adapter off left something behind, no mode is trusted."""
-    probe = generate.pad_left(prompts, pair.tokenizer, pair.adapted.device)
+    probe = sides.pad_left(prompts, pair.tokenizer, pair.adapted.device)
     with pair.adapted.disable_adapter():
-        bare = generate.logits(pair.adapted, probe)
+        bare = sides.logits(pair.adapted, probe)
     for mode in ("mixed", "in turn"):
-        assert generate.self_test(pair.adapted, probe, bare, mode)["base_is_base"].ok
-        assert not generate.self_test(pair.adapted, probe, bare + 1e-3, mode)["base_is_base"].ok
+        assert sides.self_test(pair.adapted, probe, bare, mode)["base_is_base"].ok
+        assert not sides.self_test(pair.adapted, probe, bare + 1e-3, mode)["base_is_base"].ok
 
 
 def test_adapter_that_changes_nothing_is_its_own_result(trained_run, tmp_path):
@@ -192,7 +192,7 @@ def test_only_plain_lora_is_mixed():
     """Kinds that raise, or give the tuned answer on the base rows, are never mixed."""
     from peft import IA3Config, LoraConfig, VeraConfig
 
-    assert generate.can_mix(LoraConfig(r=4))
+    assert sides.can_mix(LoraConfig(r=4))
     for other in (
         LoraConfig(use_dora=True),
         LoraConfig(init_lora_weights="pissa"),
@@ -201,7 +201,7 @@ def test_only_plain_lora_is_mixed():
         IA3Config(),
         VeraConfig(),
     ):
-        assert not generate.can_mix(other)
+        assert not sides.can_mix(other)
 
 
 def test_changed_base_is_refused(trained_run, tmp_path):
@@ -211,7 +211,7 @@ def test_changed_base_is_refused(trained_run, tmp_path):
     base = (run / "base.json").read_text()
     (run / "base.json").write_text(base.replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(UserError, match="has changed since"):
-        generate.of_run(run)
+        sides.of_run(run)
 
 
 def test_model_that_can_not_mix_answers_in_turn():
@@ -227,8 +227,8 @@ def test_model_that_can_not_mix_answers_in_turn():
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with adapted.disable_adapter():
-        bare = generate.logits(adapted, probe)
-    mode, checks = generate.proven(adapted, probe, bare)
+        bare = sides.logits(adapted, probe)
+    mode, checks = sides.proven(adapted, probe, bare)
     assert mode == "in turn"
     assert all(check.ok for check in checks.values())
     assert not any(module._forward_pre_hooks for module in adapted.modules())

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline import generate, jobs, merge, model, template, train
+from pipeline import generate, jobs, merge, model, sides, template, train
 from pipeline.errors import UserError
 from pipeline.generate import Decoding
 from pipeline.job import Job
@@ -53,7 +53,7 @@ def test_merged_folder_holds_a_plain_model(merged_run):
 
 def test_merged_model_answers_as_the_adapter(merged_run):
     """Opened by transformers alone, it gives the tuned side's greedy answers."""
-    pair = generate.open_pair(generate.of_run(merged_run))
+    pair = sides.open_pair(sides.of_run(merged_run))
     stranger = AutoModelForCausalLM.from_pretrained(merged_run / "merged", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(merged_run / "merged")
     for text in ("Say this: the fox likes the barn.", "What colour is the bear?", "Where does the owl live?"):
@@ -83,8 +83,8 @@ def test_qlora_is_merged_into_the_base_it_was_judged_on(make_run):
     check = merged(folder)
     assert check["ok"]
     assert "de-quantised" in check["against"]
-    named = generate.of_run(folder)
-    judged, prompts, stops = merge.judged_behaviour(folder, named)
+    named = sides.of_run(folder)
+    judged, prompts, stops = merge.judged_behaviour(folder)
     original = merge.merge(model_on_original_base(named))
     found = merge.behaviour(original, prompts, stops, along=judged.answers)
     other = merge.compare(judged, found, "", torch.float32)

@@ -67,3 +67,13 @@ def test_fingerprint_sees_a_change_in_the_middle(folder):
     content[len(content) // 2] ^= 1
     (folder / "model.safetensors").write_bytes(content)
     assert model.fingerprint(folder) != before
+
+
+def test_tokenizer_of_another_model_is_refused(tiny):
+    """A token the embedding has no row for would be an index error in the middle of a run."""
+    named = Model(str(tiny))
+    tokenizer, base = model.tokenizer(named), model.base(named)
+    model.check_vocabulary(base, tokenizer)
+    tokenizer.add_tokens(["<one more>"])
+    with pytest.raises(UserError, match=r"1501 tokens and the model knows 1500"):
+        model.check_vocabulary(base, tokenizer)

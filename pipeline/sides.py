@@ -1,0 +1,189 @@
+"""Base and tuned from one copy of the weights, and the proof of which side is which.
+
+Every load measures both sides by their logits before a single answer is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pipeline import jobs, model, template
+from pipeline.errors import Refused, UserError
+from pipeline.schema import Check, Model
+from pipeline.template import Template
+
+ADAPTER = "default"
+BASE = "__base__"
+PROBES = ("Hello", "What is the colour of the sky?", "Say this: The door is open.", "Name three things you can do.")
+TOLERANCE_32_BIT = 1e-5
+TOLERANCE_16_BIT = 1 / 20  # of the median difference between tuned and base
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Base and tuned, from one copy of the weights. `mode` is "mixed" or "in turn"."""
+
+    adapted: Any
+    tokenizer: Any
+    template: Template
+    mode: str
+    self_test: dict[str, Check]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether each side is what it says. An adapter that changes nothing is no breach of that."""
+        return all(check.ok for name, check in self.self_test.items() if name != "tuned_differs")
+
+
+def open_pair(named: Model) -> Pair:
+    """Load a base, attach the adapter, and prove which side is which. Raises UserError for an adapter that does not fit."""
+    if named.adapter is None:
+        raise UserError("This run has no adapter yet; train it to its end, or stop it with `stop`, which keeps one.")
+    tokenizer = model.tokenizer(named)
+    chosen = template.choose(tokenizer, model.stop_ids(named))
+    base = model.base(named)
+    probe = pad_left(
+        [template.prompt_ids(tokenizer, chosen, [{"role": "user", "content": p}]) for p in PROBES],
+        tokenizer,
+        base.device,
+    )
+    bare = logits(base, probe)
+    adapted, complete = attach(base, Path(named.adapter))
+    mode, checks = proven(adapted, probe, bare)
+    return Pair(adapted, tokenizer, chosen, mode, {**checks, "adapter_complete": complete})
+
+
+def open_trusted(folder: Path) -> Pair:
+    """A run's pair with the run's template. Raises Refused when the self-test says a side is not what it claims."""
+    pair = open_pair(of_run(folder))
+    check_template(folder, pair.template)
+    if not pair.trusted:
+        failed = ", ".join(
+            f"{name} {check.value:g} > {check.tolerance:g}" for name, check in pair.self_test.items() if not check.ok
+        )
+        raise Refused(f"The sides can't be trusted, so nothing was done with them: {failed}.")
+    return pair
+
+
+def proven(adapted: Any, probe: dict[str, torch.Tensor], bare: torch.Tensor) -> tuple[str, dict[str, Check]]:
+    """The mode to answer in, with its self-test: mixed where the adapter allows it and the test passes, else in turn."""
+    if can_mix(adapted.peft_config[ADAPTER]):
+        try:
+            checks = self_test(adapted, probe, bare, "mixed")
+            if checks["base_is_base"].ok and checks["tuned_is_tuned"].ok:
+                return "mixed", checks
+        except ValueError:  # a model whose layers see another batch than it was given: OPT lays its rows end to end
+            for module in adapted.modules():
+                module._forward_pre_hooks.clear()  # PEFT leaves them behind when it raises
+    return "in turn", self_test(adapted, probe, bare, "in turn")
+
+
+def of_run(folder: Path) -> Model:
+    """The model a run trained, as it is judged. Raises UserError when the base is not the one it was trained on."""
+    run = jobs.load(folder)
+    adapter = folder / "adapter"
+    remembered = jobs.read_json(folder / "base.json") if (folder / "base.json").exists() else None
+    named = Model(
+        run.model, remembered and remembered["revision"], str(adapter) if adapter.exists() else None, run.config.memory
+    )
+    if remembered and model.identity(named)["fingerprint"] != remembered["fingerprint"]:
+        raise UserError(f"{run.model} has changed since this run was trained on it; restore it, or train again.")
+    return named
+
+
+def check_template(folder: Path, chosen: Template) -> None:
+    """Refuse to judge or merge under another prompt format than the one that was trained."""
+    if chosen.hashes() != jobs.read_json(folder / "base.json")["templates"]:
+        raise UserError(
+            "The model's chat template is not the one this run was trained with; restore it, or train again."
+        )
+
+
+def attach(base: Any, adapter: Path) -> tuple[Any, Check]:
+    """The base with the adapter on it, and the proof that every tensor of the file found its place.
+
+    Raises UserError when one did not: half an adapter is another model (unsloth dropped 65 % of one silently).
+    """
+    try:
+        saved = load_file(adapter / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{adapter} can't be read ({error}); restore it, or train again.") from error
+    try:
+        adapted = PeftModel.from_pretrained(base, str(adapter), adapter_name=ADAPTER).eval()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{adapter} does not fit this base: {' '.join(str(error).split())[:300]}") from error
+    found = get_peft_model_state_dict(adapted, adapter_name=ADAPTER)
+    strays = sorted(set(saved) ^ set(found))
+    strays += [n for n in set(saved) & set(found) if not torch.equal(saved[n].float(), found[n].float().cpu())]
+    if strays:
+        raise UserError(
+            f"{len(strays)} of {len(saved)} tensors of {adapter.name} found no place in this base (first: {strays[0]}); "
+            "it belongs to another model."
+        )
+    return adapted, Check(True, 0.0, 0.0)
+
+
+def can_mix(config: Any) -> bool:
+    """Whether PEFT switches this adapter per row. An allow-list: other kinds raise, or give the tuned answer on both."""
+    plain = type(config) is LoraConfig and not (config.use_dora or config.target_parameters or config.modules_to_save)
+    starts = config.init_lora_weights if plain else None
+    return plain and starts in (True, False, "gaussian") and not getattr(config, "alora_invocation_tokens", None)
+
+
+def self_test(adapted: Any, probe: dict[str, torch.Tensor], bare: torch.Tensor, mode: str) -> dict[str, Check]:
+    """Like with like: the same batch with the adapter per row, off, on, and as the base gave it before there was one."""
+    both = {key: torch.cat([value, value]) for key, value in probe.items()}
+    count = len(bare)
+    with adapted.disable_adapter():
+        off, alone = logits(adapted, both), logits(adapted, probe)
+    on = logits(adapted, both)
+    names = [BASE] * count + [ADAPTER] * count
+    mixed = logits(adapted, both, adapter_names=names) if mode == "mixed" else torch.cat([off[:count], on[count:]])
+    seen = probe["attention_mask"].bool()
+    change = (on[count:] - off[:count])[seen].abs()
+    half = model.compute_dtype(adapted) != torch.float32
+    tolerance = max(TOLERANCE_32_BIT, float(change.median()) * TOLERANCE_16_BIT) if half else TOLERANCE_32_BIT
+    far = typical if half else largest
+    base_error = max(far(mixed[:count], off[:count], seen), far(alone, bare, seen))
+    tuned_error = far(mixed[count:], on[count:], seen)
+    return {
+        "base_is_base": Check(base_error <= tolerance, base_error, tolerance),
+        "tuned_is_tuned": Check(tuned_error <= tolerance, tuned_error, tolerance),
+        "tuned_differs": Check(float(change.max()) > TOLERANCE_32_BIT, float(change.max()), TOLERANCE_32_BIT),
+    }
+
+
+def largest(one: torch.Tensor, other: torch.Tensor, seen: torch.Tensor) -> float:
+    """Largest absolute difference at the positions that are not padding; not a number counts as infinite."""
+    difference = (one - other)[seen].abs().max()
+    return float(difference) if torch.isfinite(difference) else float("inf")
+
+
+def typical(one: torch.Tensor, other: torch.Tensor, seen: torch.Tensor) -> float:
+    """The worst row's median absolute difference: 16-bit rounding has wide tails, another model moves the middle."""
+    medians = [float((a - b)[s].abs().median()) for a, b, s in zip(one, other, seen, strict=True)]
+    return max(m if m == m else float("inf") for m in medians)
+
+
+@torch.no_grad()
+def logits(loaded: Any, batch: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
+    """Scores of every position, in 32 bit: (rows, tokens, vocabulary)."""
+    positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    result: torch.Tensor = loaded(**batch, position_ids=positions, use_cache=False, **options).logits.float()
+    return result
+
+
+def pad_left(prompts: Sequence[Sequence[int]], tokenizer: Any, device: torch.device) -> dict[str, torch.Tensor]:
+    """Prompts as one batch, padded on the left so that every answer begins at the same column."""
+    longest = max(map(len, prompts))
+    ids = [[tokenizer.pad_token_id] * (longest - len(p)) + list(p) for p in prompts]
+    mask = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
+    return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
