@@ -51,22 +51,23 @@ def follow(folder: Path, quiet: bool, offset: int = 0) -> None:
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=Console(quiet=True) if quiet else err, transient=True) as progress:
-        task = progress.add_task("", total=None, text="")
+        progress.add_task("starting", total=None, text="")
         while True:
             running = jobs.status(folder) == "running"
             told, offset = events.since(file, offset)
             for event in told:
-                _show_event(progress, task, event)
+                _show_event(progress, event)
             if not running:
                 return
             time.sleep(POLL_SECONDS)
 
 
-def _show_event(progress: Progress, task: Any, event: Event) -> None:
-    values = event.values
-    if event.kind == "phase":
+def _show_event(progress: Progress, event: Event) -> None:
+    values, task = event.values, progress.task_ids[-1]
+    if event.kind == "phase":  # a bar of its own, for a phase may have no known end
+        progress.remove_task(task)
         name = f"{event.job}: {values.get('phase', '')}"
-        progress.update(task, description=name, total=values.get("steps") or None, completed=0, text=escape(event.text))
+        progress.add_task(name, total=values.get("steps") or None, text=escape(event.text))
     elif event.kind == "loss":
         text = f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s, {duration(values['eta_seconds'])} left"
         progress.update(task, completed=event.step, text=text)
