@@ -97,9 +97,12 @@ def model_on_original_base(named):
     return dataclasses.replace(named, memory="auto")
 
 
-@pytest.mark.parametrize("sabotage", ["layer skipped", "scaled", "base alone"])
+SKIPPED = {"layer skipped": [".layers.2."], "one matrix skipped": [".layers.2.self_attn.v_proj"]}
+
+
+@pytest.mark.parametrize("sabotage", ["layer skipped", "one matrix skipped", "scaled", "base alone"])
 def test_sabotaged_merge_is_refused_and_leaves_nothing(trained_run, tmp_path, monkeypatch, sabotage):
-    """One layer of four without its adapter, an adapter at half strength, or none: caught, said, not kept."""
+    """One layer or one matrix without its adapter, an adapter at half strength, or none: caught, said, not kept."""
     folder = copied(trained_run, tmp_path)
     honest = merge.merge
 
@@ -108,7 +111,7 @@ def test_sabotaged_merge_is_refused_and_leaves_nothing(trained_run, tmp_path, mo
         whole = honest(named)
         with torch.no_grad():
             for (name, right), original in zip(whole.named_parameters(), base.parameters(), strict=True):
-                if sabotage == "base alone" or (sabotage == "layer skipped" and ".layers.2." in name):
+                if sabotage == "base alone" or any(part in name for part in SKIPPED.get(sabotage, ())):
                     right.copy_(original)
                 elif sabotage == "scaled":
                     right.copy_((right + original) / 2)
