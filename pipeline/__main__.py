@@ -278,8 +278,7 @@ RUN_VERBS = (
 
 
 if __name__ == "__main__":
-    warnings.simplefilter(
-        "ignore"
-    )  # libraries speaking of themselves; what a person must know is told by our sentences
+    # libraries speak of themselves; what a person must know is told by our sentences
+    warnings.simplefilter("ignore")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without Chinese
     sys.exit(main())

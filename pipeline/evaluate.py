@@ -16,13 +16,12 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
-from pipeline import dataset, files, generate, interval, jobs, metrics, model, sides, template
+from pipeline import dataset, files, generate, interval, metrics, model, sides, template
 from pipeline.errors import UserError
 from pipeline.generate import Answer, Decoding
 from pipeline.job import Job
@@ -185,11 +184,3 @@ def _row(question: Question, base: Answer, tuned: Answer, scores: dict[str, list
         "tuned": dataclasses.asdict(tuned),
         "scores": scores,
     }
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """report.json of a run. Raises UserError when there is none."""
-    if not (folder / "report.json").exists():
-        raise UserError(f"{folder.name} has no report yet; run `python -m pipeline evaluate {folder.name}`.")
-    report: dict[str, Any] = jobs.read_json(folder / "report.json")
-    return report

@@ -16,6 +16,7 @@ if __name__ == "__main__":  # the lock and the first event come before the heavy
 import dataclasses
 import gc
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class MergeCheck:
 def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Merge the run's adapter into a fresh base and keep it only if it is the model that was judged."""
     (job.folder / "merge.json").unlink(missing_ok=True)
+    shutil.rmtree(job.folder / "merged", ignore_errors=True)  # what an older adapter left must not outlive a refusal
     named = sides.of_run(job.folder)
     refuse_other_adapter(job.folder)
     job.phase("asking the judged model")

@@ -20,7 +20,6 @@ from pipeline.errors import UserError
 T = TypeVar("T")
 
 PARTS = ("train", "validation", "held_out")
-ROLES = ("system", "user", "assistant", "tool")
 SHAPES = ("messages", "sharegpt", "alpaca", "prompt/completion")
 COLUMN_ROLES = ("messages", "tools", "system", "prompt", "context", "completion", "history", "ignore")
 

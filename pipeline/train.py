@@ -237,11 +237,9 @@ def make_trainer(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # it would fill log.txt with what the events tell
-    for parameter in adapted.parameters():
-        if (
-            parameter.requires_grad
-        ):  # TRL casts a quantized model's adapter to bfloat16, which a T4's grad scaler can't take
-            parameter.data = parameter.data.float()
+    # TRL casts a quantized model's adapter to bfloat16, which a T4's grad scaler can't take
+    for parameter in filter(lambda p: p.requires_grad, adapted.parameters()):
+        parameter.data = parameter.data.float()
     assert_same_tokens(parts["train"], trainer.train_dataset)
     return trainer
 
@@ -274,9 +272,9 @@ def save_adapter(adapted: Any, tokenizer: Any, run: Run, folder: Path) -> None:
     adapted.peft_config["default"].revision = jobs.read_json(folder / "base.json")["revision"]
     for said in ("report.json", "merge.json"):  # about the adapter that this one replaces
         (folder / said).unlink(missing_ok=True)
+    shutil.rmtree(folder / "merged", ignore_errors=True)
     with files.whole_folder(folder / "adapter") as temporary:
         adapted.save_pretrained(str(temporary), safe_serialization=True)
         tokenizer.save_pretrained(str(temporary))
-        (temporary / "README.md").unlink(
-            missing_ok=True
-        )  # PEFT's card names a local path; ours is made when publishing
+        # PEFT's card names a local path; ours is made when publishing
+        (temporary / "README.md").unlink(missing_ok=True)

@@ -104,6 +104,7 @@ SKIPPED = {"layer skipped": [".layers.2."], "one matrix skipped": [".layers.2.se
 def test_sabotaged_merge_is_refused_and_leaves_nothing(trained_run, tmp_path, monkeypatch, sabotage):
     """One layer or one matrix without its adapter, an adapter at half strength, or none: caught, said, not kept."""
     folder = copied(trained_run, tmp_path)
+    (folder / "merged").mkdir()  # as an older adapter's merge left it
     honest = merge.merge
 
     def wrong(named):

@@ -26,7 +26,7 @@ ADAPTER_FILES = {
 }
 
 
-def work(folder: Path, **values):
+def work(folder: Path):
     """Train in this process, as the child would."""
     job = Job(folder, "train")
     job.emit("started", pid=0, from_step=jobs.checkpoint_step(folder))
@@ -132,7 +132,9 @@ def test_stop_keeps_what_was_learned_and_goes_on(make_run):
     assert checkpoints.step(checkpoints.newest(folder)) == stopped
     assert adapter(folder)
     (folder / "control" / "stop").unlink()
+    (folder / "merged").mkdir()
     assert work(folder) == "finished"
+    assert not (folder / "merged").exists(), "a merge of the older adapter"
     assert [step for step, _ in jobs.view(folder).curve] == list(range(1, 31))
 
 
