@@ -85,15 +85,19 @@ def test_tokens_on_disk_are_what_was_trained(trained_run):
         assert (ids, [label != template.IGNORED for label in labels]) == (shown["ids"], shown["trained"])
 
 
-def test_trainer_that_got_other_tokens_is_refused(trained_run):
-    """The last gate before training: one label off by one place, and nothing is trained."""
-    from datasets import Dataset
+def test_trainer_that_got_other_tokens_is_refused(make_run, monkeypatch):
+    """The last gate before training: a trainer that shifted its labels by one place trains nothing."""
 
-    shown = Dataset.from_dict({"input_ids": [[1, 2, 3]], "labels": [[-100, 2, 3]]})
-    other = Dataset.from_dict({"input_ids": [[1, 2, 3]], "labels": [[-100, -100, 3]]})
-    train.assert_same_tokens(shown, shown)
+    class Shifting(train.SFTTrainer):
+        def __init__(self, **arguments):
+            super().__init__(**arguments)
+            self.train_dataset = self.train_dataset.map(lambda r: {"labels": [-100, *r["labels"][:-1]]})
+
+    monkeypatch.setattr(train, "SFTTrainer", Shifting)
+    folder = make_run(max_steps=1)
     with pytest.raises(AssertionError, match="labels"):
-        train.assert_same_tokens(shown, other)
+        work(folder)
+    assert not jobs.view(folder).curve
 
 
 def test_qlora_trains_on_a_4_bit_base(make_run):
