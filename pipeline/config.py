@@ -12,7 +12,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.schema import Run, Source, TrainConfig, from_json, nearest
 
-BUNDLED = {"tiny-chat": Path(__file__).resolve().parent.parent / "examples" / "tiny-chat"}
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = {"tiny-chat": ROOT / "examples" / "tiny-chat"}
 RUN_KEYS = ("model", "revision", "source", "name")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -70,6 +71,29 @@ def locate_source(source: Source, folder: Path) -> Source:
         path=absolute(source.path),
         held_out_path=absolute(source.held_out_path) if source.held_out_path else None,
         validation_path=absolute(source.validation_path) if source.validation_path else None,
+    )
+
+
+def portable_model(model: str) -> str:
+    """The bundled model by its name, so that what names it survives a move of the project; any other as it is."""
+    return next((name for name, folder in BUNDLED.items() if model == str(folder)), model)
+
+
+def portable(run: Run) -> Run:
+    """The run as it is written down: nothing in it says where this project lies. `located` is the way back."""
+
+    told = dataclasses.asdict(run.source)
+    for name in ("path", "held_out_path", "validation_path"):
+        if told[name] and Path(told[name]).is_relative_to(ROOT):
+            told[name] = str(Path(told[name]).relative_to(ROOT))
+    return dataclasses.replace(run, model=portable_model(run.model), source=Source(**told))
+
+
+def located(run: Run) -> Run:
+    """The same run with the paths of this machine; a run that was written down with absolute ones keeps them."""
+    bundled = BUNDLED.get(run.model)
+    return dataclasses.replace(
+        run, model=str(bundled) if bundled else run.model, source=locate_source(run.source, ROOT)
     )
 
 

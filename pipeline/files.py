@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+BLOCK, BLOCKS = (
+    1 << 20,
+    64,
+)  # what a fingerprint reads of a file: all of a small one, evenly spread blocks of a large one
+FINGERPRINTED = {".safetensors", ".json", ".jinja", ".model", ".txt"}
 
 
 def write_json(file: Path, values: Any) -> None:
@@ -39,3 +46,16 @@ def whole_folder(final: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over names, sizes and 64 MiB (all, where there is less) of each of a folder's weights, configs, tokenizer."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.suffix in FINGERPRINTED):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            for number in range(BLOCKS):
+                stream.seek(max(0, size - BLOCK) * number // (BLOCKS - 1) if size > BLOCK * BLOCKS else BLOCK * number)
+                digest.update(stream.read(BLOCK))
+    return digest.hexdigest()

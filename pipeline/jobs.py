@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoints, dataset, events, files, home, locks
+from pipeline import checkpoints, config, dataset, events, files, home, locks
 from pipeline.errors import UserError
 from pipeline.events import View
 from pipeline.job import NOT_ALONE
@@ -38,11 +38,12 @@ def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
     folder = home.runs() / name
     with files.whole_folder(folder) as temporary:
         dataset.write_parts(prepared, temporary)
+        told = config.portable(run)
         files.write_json(
             temporary / "config.json",
-            {"model": run.model, "revision": run.revision, "name": run.name, **to_json(run.config)},
+            {"model": told.model, "revision": told.revision, "name": told.name, **to_json(told.config)},
         )
-        files.write_json(temporary / "source.json", to_json(run.source))
+        files.write_json(temporary / "source.json", to_json(told.source))
         asked = {"id": name, "by": by, "created": time.time(), **_provenance(prepared)}
         files.write_json(temporary / "run.json", asked)
         (temporary / "control").mkdir()
@@ -67,7 +68,7 @@ def load(folder: Path) -> Run:
         raise UserError(f"{folder / 'config.json'} holds no JSON object; the run's folder is damaged.")
     head = {key: values.pop(key) for key in ("model", "revision", "name") if key in values}
     source = read_json(folder / "source.json")
-    return from_json(Run, {**head, "source": source, "config": values}, f"{folder.name}/config.json")
+    return config.located(from_json(Run, {**head, "source": source, "config": values}, f"{folder.name}/config.json"))
 
 
 def find(name: str) -> Path:
@@ -79,21 +80,33 @@ def find(name: str) -> Path:
     raise UserError(f"There is no run {name!r}; `python -m pipeline list` shows those there are.")
 
 
-def start(folder: Path, job: str, then: str = "") -> None:
+def start(folder: Path, job: str, then: str = "", token: str = "") -> None:
     """Start a job and return once it has told its first event. `then` is the job its process turns into when finished.
 
+    `token` is handed over in the child's environment only: arguments, files and logs can be read by others.
     Raises UserError when the run is being worked on, or when the child ended before its first event.
     """
-    if working(folder):
-        raise UserError(_busy(folder))
+    refuse_working(folder)
     for file in (folder / "control").glob("*"):
         file.unlink(missing_ok=True)
     arguments = [sys.executable, "-m", f"pipeline.{job}", str(folder), *([then] if then else [])]
+    secret = {"HF_TOKEN": token} if token else {}
     with (folder / "log.txt").open("ab") as log:
         child = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**environment(), **secret},
+            start_new_session=True,
         )
     _wait_for_first_event(folder, job, child)
+
+
+def refuse_working(folder: Path) -> None:
+    """Raises UserError when a job works on this run."""
+    if working(folder):
+        raise UserError(_busy(folder))
 
 
 def _busy(folder: Path) -> str:
@@ -124,6 +137,7 @@ def environment() -> dict[str, str]:
     ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     defaults = {
         "OMP_WAIT_POLICY": "passive",
+        "PYTHONWARNINGS": "ignore",  # a library's warning is no last word for log.txt
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "CUDA_VISIBLE_DEVICES": "0",
@@ -179,12 +193,18 @@ def phase(folder: Path) -> str:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """The command line's object for a run, and a row of the list of runs."""
-    told = view(folder)
+    """The command line's object for a run, and a row of the list of runs: a damaged one has its row as well."""
+    told, asked, wanted = view(folder), _readable(folder / "run.json"), _readable(folder / "config.json")
     train, current = told.jobs.get("train"), told.jobs.get(told.current)
+    created = asked.get("created")
     return {
         "run": folder.name,
         "folder": str(folder),
+        "name": str(wanted.get("name") or folder.name),
+        "model": config.portable_model(str(wanted.get("model") or "")),
+        "by": str(asked.get("by") or ""),
+        "created": created if isinstance(created, int | float) else 0.0,
+        "shared": shared(folder),
         "status": status(folder),
         "step": train.step if train else 0,
         "steps": train.steps if train else 0,
@@ -196,6 +216,23 @@ def summary(folder: Path) -> dict[str, Any]:
         "text": current.text if current else "",
         "jobs": {name: job_status(folder, name) for name in told.jobs},
     }
+
+
+def _readable(file: Path) -> dict[str, Any]:
+    """What a JSON file of a run says; nothing when it is damaged."""
+    with contextlib.suppress(UserError):
+        values = read_json(file)
+        return values if isinstance(values, dict) else {}
+    return {}
+
+
+def shared(folder: Path) -> bool:
+    return _readable(folder / "run.json").get("shared") is True
+
+
+def share(folder: Path, on: bool) -> None:
+    """Let guests chat with this run, or no longer."""
+    files.write_json(folder / "run.json", {**read_json(folder / "run.json"), "shared": on})
 
 
 def stop(folder: Path) -> None:
@@ -247,7 +284,7 @@ def after_training(folder: Path) -> str:
 def listing() -> list[dict[str, Any]]:
     """Every run, newest first."""
     folders = [f for f in home.runs().iterdir() if not f.name.startswith(".") and (f / "run.json").is_file()]
-    return [summary(f) for f in sorted(folders, key=lambda f: (f / "run.json").stat().st_mtime, reverse=True)]
+    return sorted(map(summary, folders), key=lambda run: run["created"], reverse=True)
 
 
 def checkpoint_step(folder: Path) -> int:

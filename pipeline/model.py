@@ -6,24 +6,37 @@ is_bf16_supported counts emulation and says yes on a T4). Weights are read from 
 
 from __future__ import annotations
 
-import hashlib
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from pipeline import catalogue, template
+from pipeline.catalogue import ModelFacts
+from pipeline.config import portable_model
 from pipeline.errors import UserError
+from pipeline.files import fingerprint
 from pipeline.schema import Model
 
-BLOCK, BLOCKS = (
-    1 << 20,
-    64,
-)  # what a fingerprint reads of a file: all of a small one, evenly spread blocks of a large one
-FINGERPRINTED = {".safetensors", ".json", ".jinja", ".model", ".txt"}
+ASK_SECONDS = 5.0  # how long the Hub may take to say which files a model has
+FRESH_SECONDS = 60.0  # how long its answer is taken for granted
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # what classes that write text are called
+NOT_HERE = "it is not on this machine and the Hub can't be reached; connect, or give a local folder."
+NO_SAFETENSORS = "it has no weights in safetensors; other formats can run code and are not read."
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what a person must know is told by our own events
@@ -67,7 +80,9 @@ def _pad_token(tokenizer: Any) -> str:
 def stop_ids(model: Model) -> list[int]:
     """The stop tokens the model's own generation_config names."""
     try:
-        found = GenerationConfig.from_pretrained(model.base, revision=model.revision).eos_token_id
+        here = not find(model).online
+        named = GenerationConfig.from_pretrained(model.base, revision=model.revision, local_files_only=here)
+        found = named.eos_token_id
     except OSError:
         found = _load(AutoConfig, model).eos_token_id
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
@@ -88,18 +103,104 @@ def readable(model: Model, max_length: int) -> int:
     return min(max_length, getattr(config, "max_position_embeddings", None) or max_length)
 
 
-def base(model: Model) -> Any:
-    """The base model in eval mode, on its device, without any adapter. Raises UserError when it can't be had."""
-    config = _load(AutoConfig, model)
+def describe(named: Model) -> ModelFacts:
+    """What is to be known of a base without its weights. Raises UserError, as training would, when it can't be used."""
+    config = usable_config(named)
+    read = tokenizer(named)
+    template.choose(read, stop_ids(named))
+    text = config.get_text_config()
+    return ModelFacts(
+        model=portable_model(named.base),
+        parameters=_parameters(config),
+        context=getattr(text, "max_position_embeddings", None),
+        architecture=(config.architectures or [config.model_type])[0],
+        dtype=str(config.dtype).removeprefix("torch.") if config.dtype else None,
+        template=True,
+        layers=getattr(text, "num_hidden_layers", None),
+        vocabulary=len(read),
+    )
+
+
+def _parameters(config: Any) -> int | None:
+    """Counted on the model without its values; shared matrices count once. None where it can't be built like that."""
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
+    except (ImportError, NotImplementedError, RuntimeError):
+        return None
+
+
+def usable_config(named: Model) -> Any:
+    """The config of a base that can be trained and merged. Raises UserError before anything large is downloaded."""
+    found = find(named)
+    if "config.json" not in found.names:
+        what = "an adapter; give the model it belongs to" if "adapter_config.json" in found.names else "no model folder"
+        raise UserError(f"{named.base} has no config.json: it is {what}.")
+    if not any(name.startswith("model") and name.endswith(".safetensors") for name in found.names):
+        complete = found.online or Path(named.base).is_dir()
+        raise UserError(f"{named.base} can't be loaded: {NO_SAFETENSORS if complete else NOT_HERE}")
+    config = _load(AutoConfig, named)
+    architectures = config.architectures or []
     if config.is_encoder_decoder:
-        raise UserError(f"{model.base} is an encoder-decoder model; choose a causal (decoder-only) one.")
-    if any(name.endswith("ForMaskedLM") for name in config.architectures or []):
-        raise UserError(f"{model.base} fills gaps and reads in both directions; choose a causal (decoder-only) model.")
+        raise UserError(f"{named.base} is an encoder-decoder model; choose a causal (decoder-only) one.")
+    if any(name.endswith("ForMaskedLM") for name in architectures):
+        raise UserError(f"{named.base} fills gaps and reads in both directions; choose a causal (decoder-only) model.")
+    if architectures and not any(name.endswith(WRITERS) for name in architectures):
+        raise UserError(f"{named.base} is a {architectures[0]} and writes no text; choose a causal language model.")
     if getattr(config, "quantization_config", None):
         raise UserError(
-            f'{model.base} is quantized already, and nothing could be merged into it; choose the original ("memory": '
+            f'{named.base} is quantized already, and nothing could be merged into it; choose the original ("memory": '
             '"4-bit" quantizes it here).'
         )
+    return config
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files a base has: in its folder, on the Hub, or (not `online`) as far as they are in the Hub's cache here."""
+
+    names: frozenset[str]
+    online: bool
+
+
+_found: dict[Model, tuple[float, Found]] = {}
+
+
+def find(named: Model) -> Found:
+    """Where a base is. The Hub is asked once, not once per file with its client's patience (23 s for each, offline)."""
+    key, folder = Model(named.base, named.revision), Path(named.base)
+    if folder.is_dir():
+        return Found(_names(folder), online=False)
+    if folder.is_absolute():
+        raise UserError(f"There is no folder {named.base}; restore it, or choose another model.")
+    if key in _found and time.monotonic() - _found[key][0] < FRESH_SECONDS:
+        return _found[key][1]
+    try:
+        asked = HfApi().model_info(named.base, revision=named.revision, timeout=ASK_SECONDS)
+        found = Found(frozenset(file.rfilename for file in asked.siblings or []), online=True)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise UserError(_refusal(named, error)) from error
+    except (HTTPError, OSError) as error:
+        found = _cached(named, error)
+    _found[key] = (time.monotonic(), found)
+    return found
+
+
+def _cached(named: Model, error: Exception) -> Found:
+    """What the Hub's cache on this machine holds, when the Hub itself gives no answer."""
+    config = try_to_load_from_cache(named.base, "config.json", revision=named.revision)
+    if not isinstance(config, str):
+        raise UserError(_refusal(named, error)) from error
+    return Found(_names(Path(config).parent), online=False)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir())
+
+
+def base(model: Model) -> Any:
+    """The base model in eval mode, on its device, without any adapter. Raises UserError when it can't be had."""
+    usable_config(model)
     options: dict[str, Any] = {"dtype": dtype(model.memory), "use_safetensors": True}
     if model.memory == "4-bit":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -120,34 +221,51 @@ def base(model: Model) -> Any:
 
 
 def _load(kind: Any, model: Model, **options: Any) -> Any:
+    here = {"local_files_only": not find(model).online}
+    if kind is AutoModelForCausalLM:  # looks for an adapter beside the model, and takes no word but this for that
+        options["adapter_kwargs"] = here
     try:
-        return kind.from_pretrained(model.base, revision=model.revision, trust_remote_code=False, **options)
-    except GatedRepoError as error:
-        raise UserError(
-            f"{model.base} is gated: ask for access on its page on the Hub, then log in with a token of that account."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(f"There is no model {model.base!r} on the Hub that you may read; check the name.") from error
+        return kind.from_pretrained(model.base, revision=model.revision, trust_remote_code=False, **here, **options)
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{model.base} can't be loaded: {_reason(error)}") from error
+        raise UserError(_refusal(model, error)) from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise
         raise UserError(f"{model.base} can't be loaded: its tensors have other shapes than its config says.") from error
 
 
-def _reason(error: Exception) -> str:
+def _refusal(model: Model, error: Exception) -> str:
+    """Why a base can't be had and what to do, from what the libraries raise (transformers wraps the Hub's errors in text)."""
     text = " ".join(str(error).split())
+    if isinstance(error, GatedRepoError) or "trying to access a gated repo" in text:
+        return (
+            f"{model.base} is gated: ask for access on {constants.ENDPOINT}/{model.base}, then log in with a token of "
+            "that account."
+        )
+    if isinstance(error, RevisionNotFoundError) or "not a valid git identifier" in text:
+        return f"{model.base} has no revision {model.revision!r} on the Hub; leave it out for the newest."
+    if isinstance(error, RepositoryNotFoundError | HFValidationError) or "not a valid model identifier" in text:
+        near = catalogue.nearest(model.base)
+        meant = f" Did you mean {near}?" if near else ""
+        return f"There is no model {model.base!r} on the Hub that you may read; check the name.{meant}"
+    return f"{model.base} can't be loaded: {_reason(error, text)}"
+
+
+def _reason(error: Exception, text: str) -> str:
+    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
+        return "the Hub does not accept this machine's token; log in again, or unset HF_TOKEN."
+    if isinstance(error, HfHubHTTPError):
+        return f"it is not on this machine and the Hub has trouble ({error.response.status_code}); try again later."
     if isinstance(error, SafetensorError):
         return f"its weights are damaged or half downloaded ({text[:100]}); download it again."
-    if "gated repo" in text:
-        return "it is gated; ask for access on its page on the Hub, then log in with a token of that account."
-    if "not a valid model identifier" in text or "is not a local folder" in text:
-        return "there is no such model on the Hub that you may read; check the name."
-    if "connect" in text.lower() or "offline" in text.lower():
-        return "it is not on this machine and the Hub can't be reached; connect, or give a local folder."
+    if "backend tokenizer" in text:
+        return "its tokenizer.json is missing or can't be read; connect and download it again."
+    if isinstance(error, HTTPError) or "connect" in text.lower() or "offline" in text.lower():
+        return NOT_HERE
+    if "trust_remote_code" in text:
+        return "it needs code of its own, which is never run here; choose a model that transformers knows."
     if "safetensors" in text:
-        return "it has no weights in safetensors; other formats can run code and are not read."
+        return NO_SAFETENSORS
     return text[:300]
 
 
@@ -160,19 +278,6 @@ def identity(model: Model) -> dict[str, Any]:
     """What tells this base from another: the commit on the Hub, or a fingerprint of a local folder's files."""
     folder = Path(model.base)
     if folder.is_dir():
-        return {"model": model.base, "revision": None, "fingerprint": fingerprint(folder)}
+        return {"model": portable_model(model.base), "revision": None, "fingerprint": fingerprint(folder)}
     commit = getattr(_load(AutoConfig, model), "_commit_hash", None)
     return {"model": model.base, "revision": commit or model.revision, "fingerprint": None}
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over names, sizes and 64 MiB (all, where there is less) of each of a folder's weights, configs, tokenizer."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.suffix in FINGERPRINTED):
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}:".encode())
-        with file.open("rb") as stream:
-            for number in range(BLOCKS):
-                stream.seek(max(0, size - BLOCK) * number // (BLOCKS - 1) if size > BLOCK * BLOCKS else BLOCK * number)
-                digest.update(stream.read(BLOCK))
-    return digest.hexdigest()

@@ -29,7 +29,7 @@ TOLERANCE_16_BIT = 1 / 20  # of the median difference between tuned and base
 
 @dataclass(frozen=True)
 class Pair:
-    """Base and tuned, from one copy of the weights. `mode` is "mixed" or "in turn"."""
+    """Base and tuned, from one copy of the weights. `mode` is "mixed" or "in turn", or "base only" without an adapter."""
 
     adapted: Any
     tokenizer: Any
@@ -41,6 +41,13 @@ class Pair:
     def trusted(self) -> bool:
         """Whether each side is what it says. An adapter that changes nothing is no breach of that."""
         return all(check.ok for name, check in self.self_test.items() if name != "tuned_differs")
+
+
+def open_base(named: Model) -> Pair:
+    """The base alone, for asking it before anything is trained."""
+    tokenizer = model.tokenizer(named)
+    chosen = template.choose(tokenizer, model.stop_ids(named))
+    return Pair(model.base(named), tokenizer, chosen, "base only", {})
 
 
 def open_pair(named: Model) -> Pair:
@@ -120,7 +127,10 @@ def attach(base: Any, adapter: Path) -> tuple[Any, Check]:
         adapted = PeftModel.from_pretrained(base, str(adapter), adapter_name=ADAPTER).eval()
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{adapter} does not fit this base: {' '.join(str(error).split())[:300]}") from error
-    found = get_peft_model_state_dict(adapted, adapter_name=ADAPTER)
+    embeddings = any(
+        "base_layer" in name for name in saved
+    )  # "auto" would ask the Hub whether the vocabulary has grown
+    found = get_peft_model_state_dict(adapted, adapter_name=ADAPTER, save_embedding_layers=embeddings)
     strays = sorted(set(saved) ^ set(found))
     strays += [n for n in set(saved) & set(found) if not torch.equal(saved[n].float(), found[n].float().cpu())]
     if strays:

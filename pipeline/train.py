@@ -25,6 +25,7 @@ from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from pipeline import checkpoints, dataset, files, jobs, model, template
+from pipeline.config import portable_model
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.progress import Progress
@@ -67,16 +68,12 @@ def prepare_tokens(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Tem
     folder = job.folder / "tokens"
     if not folder.exists():
         made, limit = {}, model.readable(named, run.config.max_length)
-        if limit < run.config.max_length:
-            job.emit(
-                "note",
-                text=f"max_length is {run.config.max_length}, but the model reads {limit} tokens; rows are cut there.",
-            )
+        because = "max_length" if limit == run.config.max_length else f"the {limit} tokens that the model reads"
         for part in TRAINED_PARTS:
             rows = dataset.read_part(job.folder, part)
             tokenized = template.tokenize(tokenizer, chosen, rows, limit, run.config.loss_on)
             _refuse(part, tokenized)
-            _tell(job, part, tokenized)
+            _tell(job, part, tokenized, because)
             made[part] = _as_dataset(tokenized.examples)
         if not len(made["train"]):
             raise UserError("No row is left to train on: max_length cuts every answer away; raise it.")
@@ -96,15 +93,15 @@ def _refuse(part: str, tokenized: template.Tokenized) -> None:
         raise UserError(f"{part} row {row}: {gate.sentence}{more}; nothing was trained.")
 
 
-def _tell(job: Job, part: str, tokenized: template.Tokenized) -> None:
+def _tell(job: Job, part: str, tokenized: template.Tokenized, limit: str) -> None:
     cut = [e.row for e in tokenized.examples if e.cut]
     if cut:
         job.emit(
             "note",
-            text=f"{part}: {len(cut)} rows are longer than max_length and were cut at the end (rows {_some(cut)}).",
+            text=f"{part}: {len(cut)} rows are longer than {limit} and were cut at the end (rows {_some(cut)}).",
         )
     if tokenized.dropped:
-        text = f"{part}: {len(tokenized.dropped)} rows were left out, max_length cuts their whole answer (rows {_some(tokenized.dropped)})."
+        text = f"{part}: {len(tokenized.dropped)} rows were left out, their whole answer is beyond {limit} (rows {_some(tokenized.dropped)})."
         job.emit("note", text=text)
 
 
@@ -132,7 +129,7 @@ def _remember_base(folder: Path, named: Model, chosen: Template, config: TrainCo
     if file.exists():
         before = jobs.read_json(file)
         then = before.pop("settings", asked)
-        if before != found:
+        if {**before, "model": portable_model(before["model"])} != found:
             raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
         if changed := [name for name, value in asked.items() if then.get(name) != value]:
             raise UserError(
@@ -268,13 +265,14 @@ def _resume_point(job: Job) -> str | None:
 
 def save_adapter(adapted: Any, tokenizer: Any, run: Run, folder: Path) -> None:
     """adapter/: weights, config naming the base, tokenizer and chat template."""
-    adapted.peft_config["default"].base_model_name_or_path = run.model
+    adapted.peft_config["default"].base_model_name_or_path = portable_model(run.model)
     adapted.peft_config["default"].revision = jobs.read_json(folder / "base.json")["revision"]
     for said in ("report.json", "merge.json"):  # about the adapter that this one replaces
         (folder / said).unlink(missing_ok=True)
     shutil.rmtree(folder / "merged", ignore_errors=True)
     with files.whole_folder(folder / "adapter") as temporary:
-        adapted.save_pretrained(str(temporary), safe_serialization=True)
+        # "auto" would ask the Hub whether the vocabulary has grown; ours never does
+        adapted.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
         tokenizer.save_pretrained(str(temporary))
         # PEFT's card names a local path; ours is made when publishing
         (temporary / "README.md").unlink(missing_ok=True)
