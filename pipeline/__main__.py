@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pipeline import config, dataset, inspection, jobs, terminal
 from pipeline.errors import UserError
-from pipeline.schema import Model, Setting, Source, TrainConfig, settings
+from pipeline.schema import Decoding, Model, Publication, Setting, Source, TrainConfig, settings
 
 STOP_SECONDS = 120.0
 
@@ -78,24 +78,26 @@ def make_parser() -> Parser:
     added.add_argument("config", type=Path)
     added.add_argument("--detach", action="store_true", help="return once training has begun")
     for name, wish in settings(TrainConfig).items():
-        add_setting(added, name, wish)
+        add_setting(added, TrainConfig, name, wish)
     for name, does, about in RUN_VERBS:
         verb(name, does, about).add_argument("run", help="a run's id or folder")
     verb("list", list_verb, "every run, newest first")
     verbs.choices["stop"].add_argument("--cancel", action="store_true", help="end at once and keep only checkpoints")
     add_compare(verbs.choices["compare"])
+    add_publish(verbs.choices["publish"])
     return parser
 
 
-def add_setting(parser: Parser, name: str, wish: Setting) -> None:
-    """One option per setting, drawn from its field: it wins over the config file's value."""
-    default = next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
+def add_setting(parser: Parser, noun: type, name: str, wish: Setting) -> None:
+    """One option per setting, drawn from its field. A run's are None when left out: then the config file's value holds."""
+    default = next(f.default for f in dataclasses.fields(noun) if f.name == name)
     kind: Any = true_or_false if isinstance(default, bool) else type(default)
     choices = f" One of {', '.join(wish.choices)}." if wish.choices else ""
     text = f"{wish.help}{choices} Default {default}.".replace("%", "%%")
     parser.add_argument(
-        f"--{name.replace('_', '-')}", dest=name, type=kind, help=text, choices=wish.choices or None, metavar="VALUE"
-    )
+        f"--{name.replace('_', '-')}", dest=name, type=kind, help=text, choices=wish.choices or None, metavar="VALUE",
+        default=None if noun is TrainConfig else default,
+    )  # fmt: skip
 
 
 def true_or_false(text: str) -> bool:
@@ -108,10 +110,15 @@ def true_or_false(text: str) -> bool:
 def add_compare(parser: Parser) -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--system", help='system prompt; the run\'s own by default, "" is none')
-    parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=42)
+    for name, wish in settings(Decoding).items():
+        add_setting(parser, Decoding, name, wish)
+
+
+def add_publish(parser: Parser) -> None:
+    wishes = settings(Publication)
+    parser.add_argument("--repo", required=True, metavar="USER/NAME", help=wishes["repo"].help)
+    parser.add_argument("--what", choices=wishes["what"].choices, default="adapter", help=wishes["what"].help)
+    parser.add_argument("--public", action="store_true", help="for everybody; without it only you can see it")
 
 
 def inspect_verb(asked: Any) -> tuple[Any, int]:
@@ -259,10 +266,26 @@ def merge_verb(asked: Any) -> tuple[Any, int]:
     return found, code
 
 
-def _work(asked: Any, job: str) -> Path:
+def publish_verb(asked: Any) -> tuple[Any, int]:
+    from pipeline import publish  # the Hub's client takes a moment to import
+
+    wanted = Publication(asked.repo, asked.what, private=not asked.public)
+    folder = _work(asked, "publish", lambda run: publish.start(run, wanted, publish.stored_token()))
+    code = _code(folder)
+    values = jobs.view(folder).jobs["publish"].values
+    found = {"run": folder.name, **{key: values.get(key) for key in ("url", "revision", "files")}}
+    if not asked.json and found["url"]:
+        terminal.show_publication(found)
+    return found, code
+
+
+def _work(asked: Any, job: str, start: Callable[[Path], None] | None = None) -> Path:
     folder = jobs.find(asked.run)
     told = (folder / "events.jsonl").stat().st_size if (folder / "events.jsonl").exists() else 0
-    jobs.start(folder, job)
+    if start:
+        start(folder)
+    else:
+        jobs.start(folder, job)
     terminal.follow(folder, asked.json, told)
     return folder
 
@@ -274,6 +297,7 @@ RUN_VERBS = (
     ("compare", compare_verb, "base and tuned answer one prompt"),
     ("evaluate", evaluate_verb, "judge base against tuned on the held-out rows"),
     ("merge", merge_verb, "base + adapter as one model, checked against the one that was judged"),
+    ("publish", publish_verb, "the adapter or the merged model, with its model card, to the Hub"),
 )
 
 

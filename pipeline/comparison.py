@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 from pipeline import device, generate, jobs, sides
 from pipeline.errors import UserError
-from pipeline.generate import Answer, Decoding
-from pipeline.schema import Message
+from pipeline.generate import Answer
+from pipeline.schema import Decoding, Message, settings
 
 
 def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
     """The contract's object for `compare`. `show(side, piece)` is told every piece as it streams."""
     if not asked.prompt.strip():
         raise UserError("--prompt is empty; ask something.")
-    decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.top_p, asked.seed)
-    if decoding.max_new_tokens < 1 or not 0 <= decoding.temperature < math.inf or not 0 < decoding.top_p <= 1:
-        raise UserError("--max-new-tokens must be 1 or more, --temperature 0 or more, --top-p above 0 and at most 1.")
+    decoding = Decoding(**{name: getattr(asked, name) for name in settings(Decoding)})
     system = jobs.load(folder).source.system if asked.system is None else asked.system
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": asked.prompt})
@@ -27,7 +24,7 @@ def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
         pair = sides.open_pair(sides.of_run(folder))
         sides.check_template(folder, pair.template)
         found: dict[str, Any] = {}
-        for side, piece in generate.stream(pair, messages, decoding):
+        for side, piece in generate.stream(pair, {"base": messages, "tuned": messages}, decoding):
             if isinstance(piece, Answer):
                 found[side] = dataclasses.asdict(piece)
             elif show:

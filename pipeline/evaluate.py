@@ -22,11 +22,12 @@ import numpy
 import torch
 
 from pipeline import dataset, files, generate, interval, metrics, model, sides, template
+from pipeline.conversations import split_answer
 from pipeline.errors import UserError
-from pipeline.generate import Answer, Decoding
+from pipeline.generate import Answer
 from pipeline.job import Job
 from pipeline.sides import Pair
-from pipeline.schema import Message, Report, Row, Score
+from pipeline.schema import Decoding, Message, Report, Row, Score
 
 BATCH = 16  # prompts answered at once, each on both sides
 LONGEST_ANSWER = 1024
@@ -68,7 +69,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
 
 def question(pair: Pair, row: Row) -> Question:
     """A held-out row as prompt and reference; its last answer is the one that is asked for."""
-    messages, reference = template.split_answer({"messages": row["messages"]})
+    messages, reference = split_answer({"messages": row["messages"]})
     tools = row.get("tools")
     conversation: Any = {"messages": row["messages"], **({"tools": tools} if tools else {})}
     try:

@@ -6,6 +6,7 @@ the run's lock, writes the first event, waits for the device, and only then impo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -70,8 +71,11 @@ class Job:
         os._exit(1)
 
 
-def main(name: str) -> int:
-    """Do one job on the run folder named on the command line. Exit code: 0 done, 1 a bug, 2 a mistake, 3 not alone."""
+def main(name: str, on_device: bool = True) -> int:
+    """Do one job on the run folder named on the command line. Exit code: 0 done, 1 a bug, 2 a mistake, 3 not alone.
+
+    A job that computes no model (`on_device=False`) does not wait for the device.
+    """
     if len(sys.argv) < 2 or not (Path(sys.argv[1]) / "run.json").is_file():
         print(f"usage: python -m pipeline.{name} FOLDER, the folder of a run", file=sys.stderr)
         return 2
@@ -79,7 +83,7 @@ def main(name: str) -> int:
     then = sys.argv[2] if len(sys.argv) > 2 else ""
     try:
         with FileLock(folder / "lock", timeout=LOCK_SECONDS, is_singleton=False):
-            code = _locked(Job(folder, name), then)
+            code = _locked(Job(folder, name), then, on_device)
     except Timeout:
         print(f"{folder.name}: another job is working on this run.", file=sys.stderr)
         return NOT_ALONE
@@ -88,13 +92,13 @@ def main(name: str) -> int:
     return code
 
 
-def _locked(job: Job, then: str) -> int:
+def _locked(job: Job, then: str, on_device: bool) -> int:
     events.mend(job.folder / "events.jsonl")
     checkpoint = checkpoints.newest(job.folder)
     job.emit("started", pid=os.getpid(), from_step=checkpoints.step(checkpoint) if checkpoint else 0)
     job.watch_for_cancel()
     try:
-        with device.use(f"{job.name} of {job.folder.name}", lambda whom: _queued(job, whom), job.stop_asked) as got:
+        with _device(job) if on_device else contextlib.nullcontext(True) as got:
             if not got:
                 raise Stopped
             job.phase("loading libraries")
@@ -111,6 +115,10 @@ def _locked(job: Job, then: str) -> int:
         return 1
     job.emit(ending, **values, then=then)
     return 0
+
+
+def _device(job: Job) -> contextlib.AbstractContextManager[bool]:
+    return device.use(f"{job.name} of {job.folder.name}", lambda whom: _queued(job, whom), job.stop_asked)
 
 
 def _queued(job: Job, whom: str) -> None:

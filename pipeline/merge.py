@@ -25,6 +25,7 @@ import torch
 from transformers import AutoConfig, GenerationConfig
 
 from pipeline import dataset, files, jobs, model, sides, template
+from pipeline.conversations import split_answer
 from pipeline.errors import Refused, UserError
 from pipeline.job import Job
 from pipeline.sides import Pair
@@ -54,7 +55,7 @@ class MergeCheck:
     """The merged model, reopened from disk, beside the one that was judged.
 
     `difference` is the root mean square of the logit differences, `effect` that of the adapter (tuned minus base);
-    `kl` is the mean KL(judged || merged) in nats per token.
+    `kl` is the mean KL(judged || merged) in nats per token; `adapter` is the fingerprint of what was merged.
     """
 
     against: str
@@ -67,6 +68,7 @@ class MergeCheck:
     identical_answers: float
     dtype: str
     ok: bool
+    adapter: str = ""
 
 
 def work(job: Job) -> tuple[str, dict[str, Any]]:
@@ -86,6 +88,7 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
         found = behaviour(reopen(temporary, named.memory), prompts, stops, along=judged.answers)
         exact = model.dtype(named.memory) == torch.float32
         check = compare(judged, found, against(named), saved_dtype(named), exact)
+        check = dataclasses.replace(check, adapter=files.fingerprint(job.folder / "adapter"))
         files.write_json(job.folder / "merge.json", dataclasses.asdict(check))
         if not check.ok:
             raise Refused(refusal(check))
@@ -127,9 +130,7 @@ def check_prompts(folder: Path, pair: Pair) -> list[list[int]]:
     step = max(1, len(rows) // PROMPTS)
     chosen = rows[::step][:PROMPTS]
     return [
-        template.prompt_ids(
-            pair.tokenizer, pair.template, template.split_answer({"messages": r["messages"]})[0], r.get("tools")
-        )
+        template.prompt_ids(pair.tokenizer, pair.template, split_answer({"messages": r["messages"]})[0], r.get("tools"))
         for r in chosen
     ]
 

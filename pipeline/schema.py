@@ -125,31 +125,24 @@ class TrainConfig:
     )
     memory: str = setting(
         "auto",
-        "How the base is held in memory: 4-bit (NF4) is QLoRA and needs about a quarter of 16-bit; auto is 16-bit on a "
-        "GPU and 32-bit on a CPU.",
+        "4-bit (NF4, known as QLoRA) needs about a quarter of 16-bit; auto is 16-bit on a GPU, else 32-bit.",
         "Method",
         choices=("auto", "32-bit", "16-bit", "4-bit"),
     )
-    rank: int = setting(
-        16, "Size of the adapter's matrices: higher can learn more and weighs more.", "Method", low=1, high=512
-    )
-    alpha: int = setting(32, "Strength of the adapter; twice the rank is the usual choice.", "Method", low=1, high=1024)
+    rank: int = setting(16, "Size of the adapter: a higher rank can learn more.", "Method", low=1, high=512)
+    alpha: int = setting(32, "Strength of the adapter; usually twice the rank.", "Method", low=1, high=1024)
     dropout: float = setting(0.05, "Share of the adapter's inputs dropped while training.", "Method", low=0, high=0.9)
     target_modules: str = setting(
         "all-linear", "Layers that get an adapter: all-linear, or names separated by commas.", "Method"
     )
     epochs: float = setting(
-        3.0, "How often every row is seen; more than ten is usually learning by heart.", "Training", low=0.01, high=1000
+        3.0, "Passes over the rows; beyond ten it learns by heart.", "Training", low=0.01, high=1000
     )
     max_steps: int = setting(
         0, "Stop after this many steps whatever the epochs say; 0 is no limit.", "Training", low=0, high=10**7
     )
-    learning_rate: float = setting(
-        2e-4, "Size of each step; 2e-4 is the usual choice for LoRA.", "Training", low=1e-8, high=1.0
-    )
-    batch_size: int = setting(
-        16, "Rows learned from per step, all micro-batches together.", "Training", low=1, high=4096
-    )
+    learning_rate: float = setting(2e-4, "Size of each step; usually 2e-4 for LoRA.", "Training", low=1e-8, high=1.0)
+    batch_size: int = setting(16, "Rows learned from in one step.", "Training", low=1, high=4096)
     micro_batch: int = setting(
         0,
         "Rows in memory at once; the rest of a batch is accumulated. 0 chooses: all on a CPU, up to 4 on a GPU.",
@@ -226,6 +219,35 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How an answer is chosen from what the model predicts. Both sides of a comparison always get the same."""
+
+    max_new_tokens: int = setting(256, "Longest answer, in tokens.", "Answer", low=1, high=2**20)
+    temperature: float = setting(
+        0.0, "0 always takes the likeliest word (greedy); higher answers vary more.", "Answer", low=0, high=5
+    )
+    top_p: float = setting(
+        1.0,
+        "Only the likeliest words that together reach this share are drawn from; 1 is all of them.",
+        "Answer",
+        low=0.01,
+        high=1,
+    )
+    seed: int = setting(42, "Same seed, same answer; it matters above temperature 0.", "Answer", low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks the page for something: an owner may do everything, a guest chats with shared runs."""
+
+    name: str
+    owner: bool
+
+
+@dataclass(frozen=True)
 class Run:
     """What was asked: everything in config.json and source.json of a run folder."""
 
@@ -238,6 +260,25 @@ class Run:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise UserError('"model" is empty; give a Hub id or the path of a model folder.')
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a run's model goes, as publish.json in its folder says. The token is no part of it and is never written."""
+
+    repo: str = setting("", "Name on the Hub: your user name or organisation, a slash, the model's name.", "Publish")
+    what: str = setting(
+        "adapter",
+        "What is uploaded: the adapter is small and needs its base; merged is larger and stands alone.",
+        "Publish",
+        choices=("adapter", "merged"),
+    )
+    private: bool = setting(True, "Only you, and whom you invite, can see it.", "Publish")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.repo.count("/") != 1 or not all(self.repo.split("/")):
+            raise UserError(f"repo: {self.repo!r} is not a name on the Hub; write it as user/name.")
 
 
 @dataclass(frozen=True)

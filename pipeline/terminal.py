@@ -72,11 +72,15 @@ def _show_event(progress: Progress, event: Event) -> None:
         text = f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s, {duration(values['eta_seconds'])} left"
         progress.update(task, completed=event.step, text=text)
     elif event.kind == "progress":
-        progress.update(task, completed=event.step)
+        progress.update(task, completed=event.step, text=_sent(values) if "file" in values else "")
     elif event.kind == "validation":
         progress.console.print(f"  step {event.step}: validation loss {values['loss']:.3f}")
     elif event.text and event.kind != "failed":  # told by whoever followed, with the run's name
         progress.console.print(f"  {event.job}: {escape(event.text)}")
+
+
+def _sent(values: dict[str, Any]) -> str:
+    return f"{escape(values['file'])}: {values['done'] / 1e6:.1f} of {values['total'] / 1e6:.1f} MB"
 
 
 def duration(seconds: float) -> str:
@@ -186,6 +190,11 @@ def show_merge(found: dict[str, Any]) -> None:
         f"{check['identical_answers']:.0%} of the answers identical ({check['dtype']})",
         soft_wrap=True,
     )
+
+
+def show_publication(found: dict[str, Any]) -> None:
+    out.print(f"published: {found['url']}", soft_wrap=True)
+    out.print(f"{len(found['files'])} files, revision {found['revision']}", style="dim", soft_wrap=True)
 
 
 class Sides:

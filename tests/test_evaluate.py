@@ -132,7 +132,7 @@ def test_stop_ends_a_judge_or_a_merge_without_a_trace(trained_run, tmp_path, mon
     shutil.copytree(trained_run, folder)
     honest = sides.open_pair
     monkeypatch.setattr(sides, "open_pair", lambda named: (folder / "control" / "stop").touch() or honest(named))
-    assert inside._locked(Job(folder, name), "") == 0
+    assert inside._locked(Job(folder, name), "", True) == 0
     assert jobs.view(folder).jobs[name].ended == "stopped"
     assert not {"report.json", "merged", "merge.json"} & {p.name for p in folder.iterdir()}
 

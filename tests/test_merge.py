@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline import generate, jobs, merge, model, sides, template, train
 from pipeline.errors import UserError
-from pipeline.generate import Decoding
 from pipeline.job import Job
+from pipeline.schema import Decoding
 
 MERGED_FILES = {
     "chat_template.jinja",
