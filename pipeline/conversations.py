@@ -255,3 +255,10 @@ def _check_texts(messages: list[Message]) -> None:
             raise BadRow("missing-answer", "an empty answer; left out")
         if message["role"] == "user" and not message["content"].strip():
             raise BadRow("empty-prompt", "an empty prompt; left out")
+
+
+def split_answer(conversation: Conversation) -> tuple[list[Message], str]:
+    """The messages before the last answer, and that answer: what a held-out row asks and its reference."""
+    messages = conversation["messages"]
+    last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=len(messages))
+    return messages[:last], messages[last]["content"] if last < len(messages) else ""

@@ -5,11 +5,12 @@ The adapter is switched per row of one batch where PEFT allows it (plain LoRA); 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,20 +22,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from pipeline import template
 from pipeline.errors import UserError
-from pipeline.schema import Message
+from pipeline.schema import Decoding, Message
 from pipeline.sides import ADAPTER, BASE, Pair, pad_left
 
 SIDES = ("base", "tuned")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How an answer is chosen; temperature 0 is greedy. Both sides always get the same."""
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 42
 
 
 @dataclass(frozen=True)
@@ -113,22 +104,34 @@ class _SharedNoise(LogitsProcessor):
 
 def answers(pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding) -> list[tuple[Answer, Answer]]:
     """(base, tuned) for each prompt of token ids, all generated as one batch."""
-    found = _generate(pair, prompts, decoding, threading.Event(), None)
+    found = _generate(pair, prompts, prompts, decoding, threading.Event(), None)
     return list(zip(found[: len(prompts)], found[len(prompts) :], strict=True))
 
 
 def stream(
-    pair: Pair, messages: Sequence[Message], decoding: Decoding, stop: threading.Event | None = None, tools: Any = None
+    pair: Pair,
+    asked: Mapping[str, Sequence[Message]],
+    decoding: Decoding,
+    stop: threading.Event | None = None,
+    tools: Any = None,
 ) -> Iterator[tuple[str, str | Answer]]:
-    """(side, piece of text) as both answers grow, then (side, Answer) for each. Setting `stop` ends both within a token."""
-    prompt = template.prompt_ids(pair.tokenizer, pair.template, messages, tools)
+    """(side, piece of text) as the answers grow, then (side, Answer) for each. Setting `stop` ends all within a token.
+
+    `asked` holds each side's conversation: the same at first, its own once it has answered. Without "tuned" only the base
+    is asked.
+    """
+    prompts = {
+        side: [template.prompt_ids(pair.tokenizer, pair.template, asked[side], tools)] if side in asked else []
+        for side in SIDES
+    }
     stop = stop or threading.Event()
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def generate() -> None:
         try:
-            found = _generate(pair, [prompt], decoding, stop, lambda row, piece: told.put((SIDES[row], piece)))
-            for side, answer in zip(SIDES, found, strict=True):
+            pieces: Any = lambda row, piece: told.put((SIDES[row], piece))  # noqa: E731
+            found = _generate(pair, prompts["base"], prompts["tuned"], decoding, stop, pieces)
+            for side, answer in zip(asked, found, strict=True):
                 told.put((side, answer))
             told.put(None)
         except Exception as error:
@@ -147,17 +150,24 @@ def stream(
 
 
 def _generate(
-    pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding, stop: threading.Event, on_piece: Any
+    pair: Pair,
+    base: Sequence[Sequence[int]],
+    tuned: Sequence[Sequence[int]],
+    decoding: Decoding,
+    stop: threading.Event,
+    on_piece: Any,
 ) -> list[Answer]:
-    """Answers of the base to all prompts, then of the tuned model to all prompts."""
-    decoding = _within_context(pair, prompts, decoding)
-    if pair.mode == "mixed":
-        names = [BASE] * len(prompts) + [ADAPTER] * len(prompts)
-        return _batch(pair, [*prompts, *prompts], decoding, len(prompts), stop, on_piece, adapter_names=names)
-    with pair.adapted.disable_adapter():
-        base = _batch(pair, prompts, decoding, len(prompts), stop, on_piece)
-    shifted = on_piece and (lambda row, piece: on_piece(row + len(prompts), piece))
-    return base + _batch(pair, prompts, decoding, len(prompts), stop, shifted)
+    """Answers of the base to its prompts, then of the tuned model to its own."""
+    decoding = _within_context(pair, [*base, *tuned], decoding)
+    if pair.mode == "mixed" and tuned:
+        names = [BASE] * len(base) + [ADAPTER] * len(tuned)
+        return _batch(pair, [*base, *tuned], decoding, len(base), stop, on_piece, adapter_names=names)
+    with pair.adapted.disable_adapter() if pair.mode != "base only" else contextlib.nullcontext():
+        found = _batch(pair, base, decoding, len(base), stop, on_piece)
+    if not tuned:
+        return found
+    shifted = on_piece and (lambda row, piece: on_piece(row + len(base), piece))
+    return found + _batch(pair, tuned, decoding, len(tuned), stop, shifted)
 
 
 def _batch(

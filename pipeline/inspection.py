@@ -83,13 +83,16 @@ def gate_problems(gates: Sequence[tuple[int, Any]]) -> list[Problem]:
 
 def preview(source: Source, model: Model, number: int | None, max_length: int, loss_on: str) -> dict[str, Any]:
     """Row `number` (the first usable one when None) as it will be trained on and asked."""
+    return preview_row(find_row(dataset.prepare(source), number), model, max_length, loss_on)
+
+
+def preview_row(row: Row, model: Model, max_length: int, loss_on: str) -> dict[str, Any]:
     from pipeline import model as models
     from pipeline import template
 
-    row = find_row(dataset.prepare(source), number)
     tokenizer = models.tokenizer(model)
     chosen = template.choose(tokenizer, models.stop_ids(model))
-    shown: dict[str, Any] = template.preview(tokenizer, chosen, row, max_length, loss_on)
+    shown: dict[str, Any] = template.preview(tokenizer, chosen, row, models.readable(model, max_length), loss_on)
     return shown
 
 

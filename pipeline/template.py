@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
+from pipeline.conversations import split_answer
 from pipeline.errors import UserError
 from pipeline.schema import Conversation, Message, Row
 
@@ -299,7 +300,7 @@ def preview(tokenizer: Any, template: Template, row: Row, max_length: int, loss_
     """The command line's and the page's view of a row. Cut tokens are shown (from `truncated_at` on), never trained."""
     conversation = _conversation(row)
     rendered = render(tokenizer, template, conversation, loss_on)
-    before = conversation["messages"][: _last_answer(conversation)]
+    before = split_answer(conversation)[0]
     tools = conversation.get("tools")
     cut = len(rendered.ids) > max_length
     return {
@@ -313,17 +314,6 @@ def preview(tokenizer: Any, template: Template, row: Row, max_length: int, loss_
         "generation_ids": prompt_ids(tokenizer, template, before, tools),
         "gates": [gate.sentence for gate in gates(tokenizer, template, conversation, rendered)],
     }
-
-
-def split_answer(conversation: Conversation) -> tuple[list[Message], str]:
-    """The messages before the last answer, and that answer: what a held-out row asks and its reference."""
-    last = _last_answer(conversation)
-    return conversation["messages"][:last], conversation["messages"][last]["content"]
-
-
-def _last_answer(conversation: Conversation) -> int:
-    messages = conversation["messages"]
-    return max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=len(messages))
 
 
 def _conversation(row: Row) -> Conversation:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from pipeline import generate, sides, template
 from pipeline.errors import UserError
-from pipeline.generate import Answer, Decoding
+from pipeline.generate import Answer
+from pipeline.schema import Decoding
 
 ASKED = ["Say this: the fox likes the barn.", "What colour is the bear?", "Hello", "Where is the owl? And the cat?"]
 GREEDY = Decoding(max_new_tokens=24)
@@ -131,7 +132,7 @@ def test_streamed_pieces_are_the_answers(pair):
     """Pieces of both sides come interleaved and add up to the answers' texts."""
     messages = [{"role": "user", "content": ASKED[0]}]
     streamed, final, order = {"base": "", "tuned": ""}, {}, []
-    for side, piece in generate.stream(pair, messages, GREEDY):
+    for side, piece in generate.stream(pair, {"base": messages, "tuned": messages}, GREEDY):
         if isinstance(piece, Answer):
             final[side] = piece
         else:
@@ -147,9 +148,9 @@ def test_stop_ends_generation_and_leaves_no_hooks(pair, prompts):
     endless = dataclasses.replace(pair, template=dataclasses.replace(pair.template, stop_ids=(10**6,)))
     before = texts(generate.answers(pair, prompts, GREEDY))
     stop, begun = threading.Event(), time.monotonic()
-    for count, (_, piece) in enumerate(
-        generate.stream(endless, [{"role": "user", "content": "Hello"}], Decoding(400), stop)
-    ):
+    hello = [{"role": "user", "content": "Hello"}]
+    pieces = generate.stream(endless, {"base": hello, "tuned": hello}, Decoding(400), stop)
+    for count, (_, piece) in enumerate(pieces):
         if count == 6:
             stop.set()
         if isinstance(piece, Answer):

@@ -1,0 +1,129 @@
+"""`python -m pipeline.reader`: the child that opens uploads, tokenizes and previews. No GPU, no weights.
+
+It is ended on a time-out, so a hostile file or template costs nothing but itself. What was read last is kept in memory
+until its files change, so that walking through rows costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from pipeline import child, dataset, inspection, jobs
+from pipeline.child import Emit
+from pipeline.errors import UserError
+from pipeline.schema import PARTS, Model, Prepared, Run, Source, from_json
+
+Version = tuple[tuple[str, int, int], ...]
+"""(name, time of change, size) of files: another value when one of them has changed."""
+
+
+def inspect(
+    emit: Emit, unwanted: threading.Event, source: Any, model: Any, max_length: int, loss_on: str
+) -> dict[str, Any]:
+    """The command line's `inspect`, for a source and a model given as JSON; without a model (None) nothing is tokenized."""
+    if model is None:
+        max_length, loss_on = 0, ""  # they change nothing then, so what was found before is the answer
+    return _inspected(*_key(source), *_model_key(model), max_length, loss_on)
+
+
+def preview(
+    emit: Emit, unwanted: threading.Event, source: Any, model: Any, number: int | None, max_length: int, loss_on: str
+) -> dict[str, Any]:
+    """The command line's `preview`, with the row's conversation and the part it is in."""
+    from pipeline import model as models
+    from pipeline import template
+
+    prepared = _prepared(*_key(source))
+    row = inspection.find_row(prepared, number)
+    named = from_json(Model, model, "model")
+    tokenizer, chosen = _template(*_model_key(model))
+    shown = template.preview(tokenizer, chosen, row, models.readable(named, max_length), loss_on)
+    part = next(part for part in PARTS if row in prepared.part(part))
+    return {**shown, "messages": row["messages"], "tools": row.get("tools"), "part": part}
+
+
+def walk(
+    emit: Emit, unwanted: threading.Event, source: Any, model: Any, number: int | None, max_length: int, loss_on: str,
+    to: str,
+) -> int:  # fmt: skip
+    """The number of the "next" or "previous" row that can be used, or of the next with a "problem"; round at the ends.
+
+    From nowhere (None) the way leads to the first row that is learned from.
+    """
+    if number is None:
+        return _prepared(*_key(source)).train[0]["row"]
+    rows: list[int]
+    if to == "problem":
+        found = _inspected(*_key(source), *_model_key(model), max_length, loss_on)
+        rows = sorted({row for problem in found["problems"] for row in problem["rows"]})
+    else:
+        prepared = _prepared(*_key(source))
+        rows = sorted({row["row"] for part in PARTS for row in prepared.part(part)})
+    if not rows:
+        raise UserError("No row has a problem.")
+    if to == "previous":
+        return next((row for row in reversed(rows) if row < number), rows[-1])
+    return next((row for row in rows if row > number), rows[0])
+
+
+def create(emit: Emit, unwanted: threading.Event, run: Any, by: str) -> str:
+    """Read the source, make a run folder of it, and tell its id."""
+    asked = from_json(Run, run, "run")
+    return jobs.create(asked, dataset.prepare(asked.source), by).name
+
+
+def warm(emit: Emit, unwanted: threading.Event) -> None:
+    """Import what a preview needs, so that the first one does not wait for it."""
+    from pipeline import model, template  # noqa: F401
+
+
+@functools.lru_cache(maxsize=2)
+def _prepared(source: str, version: Version) -> Prepared:
+    return dataset.prepare(from_json(Source, json.loads(source), "source"))
+
+
+@functools.lru_cache(maxsize=16)
+def _inspected(
+    source: str, version: Version, model: str, files: Version, max_length: int, loss_on: str
+) -> dict[str, Any]:
+    named = json.loads(model)
+    return inspection.inspect(
+        from_json(Source, json.loads(source), "source"), named and from_json(Model, named, "model"), max_length, loss_on
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _template(model: str, files: Version) -> tuple[Any, Any]:
+    """A model's tokenizer and its templates."""
+    from pipeline import model as models
+    from pipeline import template
+
+    named = from_json(Model, json.loads(model), "model")
+    tokenizer = models.tokenizer(named)
+    return tokenizer, template.choose(tokenizer, models.stop_ids(named))
+
+
+def _key(source: Any) -> tuple[str, Version]:
+    """What a source is remembered by: the JSON it came as, and the state of its files."""
+    asked = from_json(Source, source, "source")
+    paths = [path for path in (asked.path, asked.held_out_path, asked.validation_path) if path]
+    return json.dumps(source, sort_keys=True), _version([Path(path) for path in paths])
+
+
+def _model_key(model: Any) -> tuple[str, Version]:
+    """What a model is remembered by. Nothing tells when one on the Hub has changed; this process keeps what it loaded."""
+    folder = Path(model["base"]) if model else None
+    return json.dumps(model, sort_keys=True), _version(sorted(folder.iterdir()) if folder and folder.is_dir() else [])
+
+
+def _version(paths: list[Path]) -> Version:
+    found = [(path, path.stat()) for path in paths if path.exists()]
+    return tuple((str(path), status.st_mtime_ns, status.st_size) for path, status in found)
+
+
+if __name__ == "__main__":
+    child.serve({"inspect": inspect, "preview": preview, "walk": walk, "create": create, "warm": warm})

@@ -1,0 +1,111 @@
+"""The reader answers what the command line answers, remembers what it read, and sees that a file has changed."""
+
+import json
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from pipeline import inspection, reader
+from pipeline.errors import UserError
+from pipeline.schema import Model, Source
+
+ROWS = [{"prompt": f"Question {i}?", "completion": f"Answer {i}."} for i in range(1, 41)]
+ASKED = {"max_length": 64, "loss_on": "answers"}
+
+
+def write(file: Path, rows: list) -> dict:
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    return asdict(Source(str(file)))
+
+
+def ask(verb, **values):
+    return verb(lambda item: None, threading.Event(), **values)
+
+
+@pytest.fixture
+def model(tiny) -> dict:
+    return asdict(Model(str(tiny)))
+
+
+def test_it_says_what_the_command_line_says(tmp_path, model):
+    """`inspect` and `preview` with a model: the same object, with the row's messages and its part beside it."""
+    source = write(tmp_path / "rows.jsonl", ROWS)
+    asked = {"source": source, "model": model, **ASKED}
+    assert ask(reader.inspect, **asked) == inspection.inspect(Source(**source), Model(**model), 64, "answers")
+    shown = ask(reader.preview, number=3, **asked)
+    straight = inspection.preview(Source(**source), Model(**model), 3, 64, "answers")
+    assert {key: shown[key] for key in straight} == straight
+    assert shown["messages"][0]["content"] == "Question 3?"
+    assert shown["part"] in ("train", "validation", "held_out")
+
+
+def test_without_a_model_nothing_is_tokenized(tmp_path):
+    """Counts and problems are there at once; lengths are not."""
+    found = ask(reader.inspect, source=write(tmp_path / "rows.jsonl", ROWS), model=None, **ASKED)
+    assert (found["rows"], found["lengths"]) == (40, None)
+
+
+def test_a_changed_file_is_read_again(tmp_path, model):
+    """What is remembered belongs to the file as it was."""
+    file = tmp_path / "rows.jsonl"
+    asked = {"source": write(file, ROWS), "model": model, "number": 1, **ASKED}
+    before = ask(reader.preview, **asked)
+    write(file, [{"prompt": "A new question?", "completion": "Yes."}, *ROWS])
+    after = ask(reader.preview, **asked)
+    assert before["messages"][0]["content"] == "Question 1?"
+    assert after["messages"][0]["content"] == "A new question?"
+
+
+def test_other_settings_are_another_question(tmp_path, model):
+    """The cut, and what is learned, are part of what is remembered."""
+    source = write(tmp_path / "rows.jsonl", ROWS)
+    shares = {
+        ask(reader.inspect, source=source, model=model, max_length=length, loss_on=on)["trained_token_share"]
+        for length, on in ((64, "answers"), (64, "everything"), (12, "answers"))
+    }
+    assert len(shares) == 3
+
+
+def test_it_remembers_little(tmp_path, model):
+    """However many files are looked at, a few stay in memory."""
+    for place in range(6):
+        source = write(tmp_path / f"{place}.jsonl", ROWS)
+        ask(reader.preview, source=source, model=model, number=1, **ASKED)
+    assert reader._prepared.cache_info().currsize <= 2
+
+
+def test_walking_stays_within_the_rows_that_can_be_used(tmp_path, model):
+    """Next and previous skip what was left out, and go round at the ends."""
+    rows = [*ROWS[:3], {"prompt": "No answer", "completion": ""}, *ROWS[4:10]]
+    asked = {"source": write(tmp_path / "rows.jsonl", rows), "model": model, **ASKED}
+
+    def walk(number, to):
+        return ask(reader.walk, number=number, to=to, **asked)
+
+    assert walk(3, "next") == 5
+    assert walk(5, "previous") == 3
+    assert walk(10, "next") == 1
+    assert walk(1, "previous") == 10
+    assert walk(1, "problem") == 4
+
+
+def test_the_way_begins_at_a_row_that_is_learned_from(tmp_path, model):
+    """From nowhere, the first row of the training part."""
+    asked = {"source": write(tmp_path / "rows.jsonl", ROWS), "model": model, **ASKED}
+    first = ask(reader.walk, number=None, to="next", **asked)
+    assert ask(reader.preview, number=first, **asked)["part"] == "train"
+
+
+def test_where_nothing_is_wrong_no_way_leads_to_a_problem(tmp_path, model):
+    asked = {"source": write(tmp_path / "rows.jsonl", ROWS), "model": model, **ASKED}
+    with pytest.raises(UserError, match="No row has a problem"):
+        ask(reader.walk, number=1, to="problem", **asked)
+
+
+def test_no_row_is_shown_longer_than_the_model_reads(tmp_path, model):
+    """The bundled model reads 512 tokens: what is beyond is shown as cut, whatever max_length says."""
+    long = [{"prompt": "Say it.", "completion": "word " * 700}, *ROWS]
+    asked = {"source": write(tmp_path / "rows.jsonl", long), "model": model, "max_length": 4096, "loss_on": "answers"}
+    assert ask(reader.preview, number=1, **asked)["truncated_at"] == 512
