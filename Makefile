@@ -1,4 +1,4 @@
-# make demo | test | test-all. The environment is made once; a stamp newer than the requirements means it is current.
+# make run | demo | test | test-all. The environment is made once; a stamp newer than the requirements means it is current.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,10 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all clean
+.PHONY: run demo test test-all clean
+
+run: $(VENV)/app.stamp
+	$(BIN)/python app.py
 
 demo: $(VENV)/app.stamp
 	$(BIN)/python -m pipeline run examples/tiny-yoda.json
@@ -31,6 +34,7 @@ $(VENV)/app.stamp: requirements.txt
 $(VENV)/test.stamp: tests/requirements.txt $(VENV)/app.stamp
 	$(BIN)/pip install --quiet -r tests/requirements.txt
 	$(BIN)/pip check
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || $(BIN)/playwright install chromium
 	touch $@
 
 clean:

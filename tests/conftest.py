@@ -1,8 +1,14 @@
 """A fresh home for every test, the bundled model, and one run that was trained once for all who look at it."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -69,3 +75,48 @@ def trained_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     job.emit(ending, **values)
     assert json.loads((folder / "run.json").read_text())["id"] == jobs.find(str(folder)).name
     return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory):
+    """The real app in its own process and home, once per test file: (url, home folder)."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    with serve_app(home) as url:
+        yield url, home
+
+
+@contextlib.contextmanager
+def serve_app(home: Path, port: int = 0, **environment: str):
+    """`python app.py` on a free port until the block ends; its output is in app.log beside the home."""
+    port = port or free_port()
+    values = {"TUNING_FORK_HOME": str(home), "GRADIO_SERVER_PORT": str(port), **environment}
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / "app.log").open("ab") as log:
+        app = subprocess.Popen(
+            [sys.executable, str(EXAMPLES.parent / "app.py")], cwd=EXAMPLES.parent, env={**os.environ, **values},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_for(url, app, home.parent / "app.log")
+            yield url
+        finally:
+            app.kill()  # the hardest way to end: what it started must end by itself, and runs must go on
+            app.wait()
+
+
+def wait_for(url: str, app: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert app.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no page at {url}: {log.read_text()}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -165,18 +164,15 @@ def test_json_is_ascii_and_standard():
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["status", "none"], ["run", "--help"]])
-def test_small_questions_are_answered_fast_and_light(arguments):
-    """As a real process: no heavy library is imported, and the answer costs less than two seconds of work."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_small_questions_are_answered_lightly(arguments):
+    """As a real process: no heavy library is imported for them."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "pipeline.jobs" in imported
     assert not HEAVY & imported
     assert done.returncode == (2 if "none" in arguments else 0)
-    assert after.ru_utime - before.ru_utime < 2
 
 
 def test_a_terminal_that_knows_ascii_only_gets_an_answer(tmp_path):

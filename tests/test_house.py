@@ -1,9 +1,11 @@
 """The house rules that keep the parts apart: who may import whom, what stays light, where things are written down."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ HEAVY = {"torch", "transformers", "datasets", "trl", "peft", "accelerate", "bits
 MODELS = HEAVY - {"gradio"}
 LIGHT = [
     "schema", "config", "events", "checkpoints", "files", "home", "locks", "device", "job", "jobs", "dataset",
-    "inspection", "terminal", "__main__",
+    "inspection", "terminal", "card", "publish", "__main__",
 ]  # fmt: skip
 DISTRIBUTIONS = {"jinja2": "Jinja2"}  # import name -> distribution, where they differ
 
@@ -119,7 +121,8 @@ def test_a_job_tells_its_first_event_before_anything_heavy(file):
     place = next(i for i, node in enumerate(body) if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
     before = {ast.unparse(node) for node in body[:place] if isinstance(node, ast.Import | ast.ImportFrom)}
     assert before <= {"from __future__ import annotations", "import sys"}
-    assert ast.unparse(body[place].body[-1]) == f"sys.exit(job.main({file.stem!r}))"
+    called = [f"sys.exit(job.main({file.stem!r}{how}))" for how in ("", ", on_device=False")]
+    assert ast.unparse(body[place].body[-1]) in called
 
 
 def test_a_helper_has_a_name_of_its_own():
@@ -157,3 +160,48 @@ def test_every_pin_is_one_version():
     assert all(re.fullmatch(r"==[\w.+!]+", version) for version in pins().values())
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(pins())
+
+
+def asks_who(function) -> bool:
+    """Whether a handler's first statement finds out who is asking: `who = access.visitor(request, profile, ...)`."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    body = tree.body[0].body[1:] if ast.get_docstring(tree.body[0]) else tree.body[0].body
+    return bool(re.match(r"(who = )?access\.visitor\(request, profile[,)]", ast.unparse(body[0])))
+
+
+def test_every_event_asks_first_who_is_there():
+    """All events of the built page, hidden ones and timers too: each can be called over HTTP by anybody."""
+    import app
+
+    events = [event for event in app.build().fns.values() if event.fn and not event.fn.__module__.startswith("gradio")]
+    assert len(events) > 20
+    assert not {f"{event.fn.__module__}.{event.fn.__name__}" for event in events if not asks_who(event.fn)}
+
+
+def test_the_rule_about_events_can_fail():
+    """A handler that looks first and asks later is found, and so is one that asks nobody."""
+
+    def late(request, profile, run):
+        folder = run
+        who = access.visitor(request, profile)  # noqa: F821
+        return folder, who
+
+    def never(request, profile, run):
+        """Says nothing."""
+        return run
+
+    def good(request, profile, run):
+        """Asks."""
+        who = access.visitor(request, profile, "train")  # noqa: F821
+        return run, who
+
+    assert [asks_who(function) for function in (late, never, good)] == [False, False, True]
+
+
+def test_every_text_of_the_page_has_a_name_of_its_own():
+    """A name given twice in texts.py would change what another tab says; one that nobody reads is left over."""
+    assigned = [node for node in ast.parse((ROOT / "ui" / "texts.py").read_text()).body if isinstance(node, ast.Assign)]
+    names = [name.id for node in assigned for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)]
+    assert sorted(set(names)) == sorted(names)
+    used = "".join(file.read_text() for file in [*UI, *APP])
+    assert not {name for name in names if not re.search(rf"texts\.{name}\b", used)}

@@ -1,0 +1,55 @@
+"""The page's table of contents: `python app.py` serves it on 127.0.0.1:7860; on a Space the host is the Space's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import; nothing leaves this machine
+for name in ("NO_PROXY", "no_proxy"):  # launch() calls itself over HTTP and would ask a proxy for it
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1"]))
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from pipeline import example, home, uploads
+from ui import access, children, compare, data, publish, runs, texts, theme, train
+
+UPLOAD_LIMIT = "200mb"
+
+
+def build() -> gr.Blocks:
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        bar = runs.draw()
+        with gr.Tabs(selected="compare", overflow_behavior="wrap"):
+            with gr.Tab(texts.DATA_TAB, id="data", elem_id="tab-data"):
+                dataset = data.draw()
+            with gr.Tab(texts.TRAIN_TAB, id="train", elem_id="tab-train"):
+                training = train.draw()
+            with gr.Tab(texts.COMPARE_TAB, id="compare", elem_id="tab-compare") as comparing:
+                chat = compare.draw()
+            with gr.Tab(texts.PUBLISH_TAB, id="publish", elem_id="tab-publish") as publishing:
+                release = publish.draw()
+        data.wire(dataset)
+        train.wire(training, dataset, bar, page)
+        compare.wire(chat, bar, page, comparing)
+        publish.wire(release, bar, publishing)
+        runs.wire(bar, page)
+    return page
+
+
+def main() -> None:
+    example.install()
+    uploads.sweep()
+    children.warm()
+    build().queue(max_size=64).launch(
+        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, enable_monitoring=False,
+        max_file_size=UPLOAD_LIMIT, blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
+        app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())]},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,352 @@
+"""The Train tab: the form becomes a run, the run's folder becomes what is shown, each button does what it says."""
+
+import dataclasses
+import json
+import shutil
+import time
+
+import gradio as gr
+import pytest
+
+from pipeline import catalogue, jobs
+from pipeline.events import View, append
+from pipeline.schema import Event, TrainConfig, Visitor, settings
+from ui import children, data, form, live, texts, train, watch
+
+OWNER, GUEST = Visitor("owner", True), Visitor("guest", False)
+CHOICE = {"example": "tiny-yoda"}
+QUICK = {"max_steps": 3, "epochs": 1.0, "batch_size": 8, "learning_rate": 3e-3, "eval_steps": 1, "save_steps": 1}
+
+
+def tell(folder, kind, step=None, text="", job="train", **values):
+    append(folder / "events.jsonl", Event(kind, job, time.time(), step, values, text))
+
+
+def told_run(folder, ending="", steps=10, done=3, **values):
+    """The events of a training that got so far, and how it ended."""
+    tell(folder, "started", pid=1, from_step=0)
+    tell(folder, "phase", phase="training", steps=steps)
+    for step in range(1, done + 1):
+        tell(folder, "loss", step, loss=2.0 / step, tokens_per_second=100.0, eta_seconds=5.0, memory_bytes=2**30)
+    if ending:
+        tell(folder, ending, **values)
+    return folder
+
+
+def shown(folder, seen=None):
+    """What the page would show of a run, by the name of its component."""
+    names = [*watch.DRAWN, "table", "timer", "seen"]
+    return dict(zip(names, watch._draw(OWNER, folder.name, seen), strict=True))
+
+
+@pytest.fixture
+def reader(home):
+    """The page's reader, started anew: it lives in the home it was started with."""
+    children.READER.end()
+    yield children.READER
+    children.READER.end()
+
+
+def skipped(update):
+    return isinstance(update, dict) and set(update) == {"__type__"}
+
+
+def buttons(folder):
+    found = shown(folder)
+    return {name: found[name].value for name in watch.BUTTONS if found[name].visible}
+
+
+# --- the form
+
+
+def test_every_setting_is_drawn_once_on_the_two_tabs():
+    """No setting is out of reach, and none can be set in two places that disagree."""
+    with gr.Blocks(analytics_enabled=False):
+        here, there = train.draw().fields, data.draw().fields
+    assert not here.keys() & there.keys()
+    assert here.keys() | there.keys() == set(train.FIELDS)
+    assert all(len(settings(TrainConfig)[name].choices) == 1 for name in settings(TrainConfig).keys() - {*train.FIELDS})
+
+
+def test_every_offered_model_can_be_chosen():
+    """By its id, with a line that says what it weighs."""
+    assert [name for _, name in form.models().choices] == [offer.id for offer in catalogue.offers()]
+
+
+@pytest.mark.parametrize("model", [None, "somebody/else", *(offer.id for offer in catalogue.offers())])
+@pytest.mark.parametrize("preset", train.PRESETS)
+def test_a_preset_is_a_valid_config(preset, model):
+    """For every model; and the bundled one's balanced preset is the example's own settings."""
+    values = train.preset_values(preset, model)
+    assert values.keys() == set(train.PRESET_FIELDS)
+    TrainConfig(**values)
+    if (preset, model) == ("balanced", "tiny-chat"):
+        example = json.loads((train.config.ROOT / "examples" / "tiny-yoda.json").read_text())
+        assert values == {name: example[name] for name in values}
+
+
+def test_a_preset_fills_nothing_where_settings_were_changed_by_hand():
+    """No preset is chosen then; another model must not overwrite them."""
+    assert all(map(skipped, train.fill(None, "tiny-chat", None, None)))
+    assert train.fill("quick", "tiny-chat", None, None)[0] == 1.0
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 380])
+@pytest.mark.parametrize("values", [{}, {"epochs": 0.01}, {"epochs": 2.5, "batch_size": 3}, {"max_steps": 5}])
+def test_the_planned_steps_are_the_trainers(rows, values):
+    """The page counts as the training does."""
+    from pipeline.train import steps
+
+    assert live.planned_steps(TrainConfig(**values), rows) == steps(TrainConfig(**values), rows)
+
+
+def test_the_plan_counts_the_rows_or_names_the_number_that_cannot_be(reader):
+    """Rows come from the reader; a wrong number is said before the start."""
+    assert "380 rows, 3 epochs = 144 steps" in train.plan(CHOICE, None, 3, 8, 0, None, None)
+    assert "epochs" in train.plan(CHOICE, None, 0, 8, 0, None, None)
+    assert train.plan({"upload": "0" * 32}, None, 3, 8, 0, None, None) == ""
+
+
+def test_the_line_of_what_is_learned_from():
+    """The file's name, escaped; without a choice, what to do."""
+    assert "tiny-yoda.jsonl" in train.learns_from(CHOICE, None, None, None)
+    assert texts.LEARNS_FROM_NOTHING in train.learns_from({"upload": "0" * 32}, None, None, None)
+
+
+# --- what is shown
+
+
+def test_thinning_keeps_the_ends_and_the_extremes():
+    """A spike of one step must not vanish from a long curve."""
+    points = [(step, 1.0) for step in range(5000)]
+    points[1234], points[4321] = (1234, 9.0), (4321, -3.0)
+    thin = live.thin(points)
+    assert len(thin) <= live.POINTS
+    assert thin == sorted(thin)
+    assert {points[0], points[-1], points[1234], points[4321]} <= set(thin)
+    assert live.thin(points[: live.POINTS]) == points[: live.POINTS]
+
+
+def test_a_curve_is_told_in_words_and_holds_numbers_only():
+    """A screen reader gets the last values; NaN is not JSON."""
+    drawn = live.curve(View(curve=((1, 2.0), (2, float("nan")), (3, 0.5)), validation_curve=((2, 0.75),)))
+    assert drawn["train"] == [(1, 2.0), (3, 0.5)]
+    assert "0.500 at step 3" in drawn["said"]
+    assert "0.750 at step 2" in drawn["said"]
+    json.dumps(drawn, allow_nan=False)
+    assert live.curve(None)["said"] == texts.CURVE_EMPTY
+
+
+def test_nothing_from_a_run_is_html(make_run):
+    """Names, notes, failures and log lines come from data, models and libraries."""
+    evil = "<img src=x onerror=alert(1)>"
+    folder = told_run(make_run(), "failed", text=evil)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "name": evil, "model": evil}))
+    tell(folder, "note", text=evil)
+    (folder / "log.txt").write_text(evil)
+    found = shown(folder)
+    assert "<img" not in found["panel"] + found["table"]
+    assert found["panel"].count("&lt;img") == 5
+    assert "<img" not in live.damaged(evil)
+
+
+SCORE = {"base": 0.4, "tuned": 0.5, "difference": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "wording"),
+    [
+        ("rougeL", 0.05, 0.2, texts.IS_BETTER),
+        ("rougeL", -0.2, -0.05, texts.IS_WORSE),
+        ("rougeL", -0.05, 0.2, texts.IS_UNDECIDED),
+        ("loss", -0.2, -0.05, texts.IS_BETTER),
+        ("loss", 0.05, 0.2, texts.IS_WORSE),
+    ],
+)
+def test_the_verdict_is_the_intervals(name, low, high, wording):
+    """Better only if the whole interval says so; a loss is better when it falls."""
+    said = live.verdict({"n": 60, "metrics": {name: {**SCORE, "low": low, "high": high}}})
+    assert wording.format(n=60) in said
+
+
+def test_exact_answers_judge_only_where_there_are_any():
+    """In free text hardly an answer equals the reference; then the overlap decides."""
+    none = {"base": 0.0, "tuned": 0.01, "difference": 0.01, "low": -0.1, "high": 0.1}
+    said = live.verdict({"n": 9, "metrics": {"exact_match": none, "rougeL": {**SCORE, "low": 0.05, "high": 0.2}}})
+    assert texts.IS_BETTER.format(n=9) in said
+    assert texts.SCORE_NAMES["exact_match"] not in said
+
+
+@pytest.mark.parametrize(
+    ("ending", "values", "sentence", "offered"),
+    [
+        ("", {}, "Resume goes on from step 0", {"start", "resume", "reuse"}),
+        ("stopped", {"kept": True}, texts.STOPPED_KEPT, {"start", "resume", "reuse"}),
+        ("failed", {"text": "The loss overflowed."}, "The loss overflowed.", {"start", "resume", "reuse"}),
+        ("finished", {}, texts.INTERRUPTED_JUDGING, {"start", "resume", "reuse"}),
+    ],
+)
+def test_a_run_says_what_came_of_it_and_offers_what_makes_sense(make_run, ending, values, sentence, offered):
+    """No Stop for what does not run, no Resume for what is done."""
+    folder = told_run(make_run(), ending, **values)
+    assert sentence in shown(folder)["panel"]
+    assert buttons(folder).keys() == offered
+
+
+def test_a_run_that_never_began_can_be_started(make_run):
+    """And one whose training is done can be judged again."""
+    new = make_run()
+    assert buttons(new)["resume"] == texts.START_IT
+    assert buttons(told_run(make_run(), "finished"))["resume"] == texts.JUDGE_AGAIN
+
+
+def test_a_finished_run_leads_to_compare(trained_run, home):
+    """Its adapter is there; without held-out rows there is nothing left to resume."""
+    folder = home / "runs" / trained_run.name
+    shutil.copytree(trained_run, folder)
+    (folder / "held_out.jsonl").write_text("")
+    assert buttons(folder).keys() == {"start", "reuse", "compare"}
+    assert texts.NOT_JUDGED in shown(folder)["panel"]
+
+
+def test_a_guest_sees_no_button_and_no_log(make_run):
+    """The log may name places of the machine it ran on."""
+    folder = told_run(make_run(), "failed", text="It broke.")
+    (folder / "log.txt").write_text("/home/somebody/secret\n")
+    jobs.share(folder, True)
+    found = watch._drawing(GUEST, folder.name)
+    assert "It broke." in found["panel"]
+    assert "secret" not in found["panel"]
+    assert "secret" in watch._drawing(OWNER, folder.name)["panel"]
+    assert {name for name in watch.BUTTONS if found[name]} == {"start"}
+
+
+def test_a_guest_starts_nothing(make_run, monkeypatch):
+    """Every verb that changes something is refused with a sentence."""
+    monkeypatch.setenv("SPACE_ID", "somebody/space")
+    folder = make_run()
+    jobs.share(folder, True)
+    for handler in (watch.stop, watch.cancel, watch.resume, train.reuse):
+        with pytest.raises(gr.Error, match="Only the owner may"):
+            handler(folder.name, None, None)
+    with pytest.raises(gr.Error, match="Only the owner may train"):
+        train.start(CHOICE, None, "tiny-chat", "x", None, None)
+
+
+def test_no_run_and_a_damaged_one_are_told_in_the_panel(make_run):
+    """They are looked at every second: a message each time would bury the page."""
+    assert texts.NOTHING_TRAINED in watch._drawing(OWNER, None)["panel"]
+    assert "no run" in watch._drawing(OWNER, "../../etc")["panel"]
+    folder = make_run()
+    (folder / "config.json").write_text("{")
+    assert "damaged" in shown(folder)["panel"]
+
+
+def test_a_log_is_told_by_its_last_line_that_says_something(tmp_path):
+    """Not by the line of source that Python prints under a warning, nor by the library's path before it."""
+    log = tmp_path / "log.txt"
+    assert live.last_line(log) == ""
+    log.write_text("first\n" * 5000 + "/a/b.py:12: FutureWarning: old\n  warnings.warn(\n\n")
+    assert live.last_line(log) == "FutureWarning: old"
+
+
+def test_a_tick_sends_only_what_changed(make_run):
+    """Nothing new: nothing sent, and the timer stops once the run has ended."""
+    folder = told_run(make_run(), "stopped", kept=True)
+    first = watch.tick(folder.name, None, None, None)
+    assert not any(map(skipped, first))
+    again = watch.tick(folder.name, first[-2], None, None)
+    timer = again[-3]
+    assert timer.active is False
+    assert all(map(skipped, [*again[:-3], again[-1]]))
+    tell(folder, "note", text="Something new.")
+    changed = dict(zip(watch.DRAWN, watch.tick(folder.name, again[-2], None, None), strict=False))
+    assert "Something new." in changed["panel"]
+    assert skipped(changed["curve"])
+
+
+def test_settings_of_a_run_go_back_into_the_form(make_run):
+    """Every field of the form as that run had it, its model by name, and no preset that would overwrite them."""
+    folder = make_run(rank=4, memory="32-bit", target_modules="q_proj")
+    model, other, preset, *values = train.reuse(folder.name, None, None)
+    assert (model, other, preset) == ("tiny-chat", "tiny-chat", None)
+    asked = dataclasses.asdict(jobs.load(folder).config)
+    assert dict(zip(train.FIELDS, values, strict=True)) == {name: asked[name] for name in train.FIELDS}
+
+
+# --- the buttons, for real
+
+
+def wait(folder, *states, seconds=120):
+    deadline = time.monotonic() + seconds
+    while jobs.status(folder) not in states:
+        assert time.monotonic() < deadline, jobs.summary(folder)
+        time.sleep(0.1)
+
+
+def test_start_stop_and_resume(home, reader):
+    """The form becomes a run that is chosen at the top and works; stop keeps, resume goes on from there to the end."""
+    update = train.start(CHOICE, None, "tiny-chat", "my <run>", None, None, **{**QUICK, "max_steps": 400})
+    folder = home / "runs" / update.value
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["name"], config["model"], config["max_steps"]) == ("my <run>", "tiny-chat", 400)
+    assert buttons(folder).keys() == {"start", "stop", "cancel", "reuse"}
+    while not jobs.view(folder).curve:
+        time.sleep(0.1)
+    drawn = shown(folder)
+    assert texts.RUN_PHASES["training"] in drawn["panel"]
+    assert drawn["curve"]["train"]
+    assert drawn["timer"].active
+    watch.stop(folder.name, None, None)
+    wait(folder, "stopped")
+    assert buttons(folder)["resume"].startswith("Resume from step")
+    assert "compare" in buttons(folder)
+    watch.resume(folder.name, None, None)
+    assert "cancel" in buttons(folder)
+    watch.cancel(folder.name, None, None)
+    assert jobs.status(folder) == "stopped"
+    assert "Cancelled" in shown(folder)["panel"]
+
+
+def test_a_second_click_starts_no_second_run(home):
+    """While one is being started, another start is refused; nothing is left behind."""
+    with train._starting, pytest.raises(gr.Error, match="being started"):
+        train.start(CHOICE, None, "tiny-chat", "x", None, None, **QUICK)
+    assert not list(home.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": ""}, "No model is chosen"),
+        ({"model": "no such thing"}, "not a Hub id"),
+        ({"choice": {"upload": "0" * 32}}, "upload"),
+        ({"epochs": None}, "Epochs is empty"),
+        ({"micro_batch": 3}, "does not divide"),
+    ],
+)
+def test_what_cannot_be_started_is_said(home, changes, sentence):
+    """In a sentence, before any run exists; the next start is not blocked by it."""
+    asked = {"choice": CHOICE, "system": None, "model": "tiny-chat", "name": None, **QUICK, **changes}
+    with pytest.raises(gr.Error, match=sentence):
+        train.start(request=None, profile=None, **asked)
+    assert not train._starting.locked()
+    assert not list(home.glob("runs/*"))
+
+
+def test_the_api_trains_and_cancels(served):
+    """Over HTTP, settings by name: the real page makes a run and trains it; cancelled while judging, it says so."""
+    from gradio_client import Client
+
+    url, home = served
+    client = Client(url, verbose=False)
+    chosen = client.predict(CHOICE, None, "tiny-chat", "by api", **QUICK, api_name="/train")
+    folder = home / "runs" / (chosen["value"] if isinstance(chosen, dict) else chosen)
+    while jobs.job_status(folder, "train") == "running":
+        time.sleep(0.1)
+    panel = client.predict(folder.name, api_name="/cancel_training")[0]
+    assert jobs.job_status(folder, "train") == "finished"
+    assert not jobs.working(folder)
+    assert texts.JUDGING_STOPPED in panel
+    assert "by api" in client.predict(folder.name, api_name="/show_run")[0]

@@ -1,0 +1,362 @@
+"""The Compare tab: one message, both answers side by side from one copy of the weights, and the scores.
+
+The conversation lives in the visitor's browser: it survives a reload and nobody else sees it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pipeline import dataset, jobs
+from pipeline.conversations import split_answer
+from pipeline.errors import UserError
+from pipeline.schema import Decoding, Message, settings, to_json
+from ui import access, chat, children, errors, form, runs, texts
+from ui.chat import Turn
+
+MOST_ROWS = 60  # held-out rows offered as prompts
+KEPT_TURNS, KEPT_RUNS = 40, 8  # of conversations, in the browser's storage
+FIELDS = tuple(settings(Decoding))
+DOWNLOAD = """(run, all) => {
+  const file = new Blob([JSON.stringify({run, turns: (all || {})[run] || []}, null, 2)], {type: 'application/json'});
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(file);
+  link.download = `conversation-${run}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}"""
+_stops: dict[str, threading.Event] = {}  # answers being given, by browser session
+
+
+@dataclass(frozen=True)
+class Parts:
+    about: gr.HTML
+    mark: gr.HTML
+    history: gr.HTML
+    live: gr.HTML
+    prompt: gr.Textbox
+    ask: gr.Button
+    stop: gr.Button
+    rows: gr.Dataset
+    clear: gr.Button
+    download: gr.Button
+    system: gr.Textbox
+    fields: dict[str, Component]
+    share: gr.Checkbox
+    scores: gr.HTML
+    conversations: gr.BrowserState
+
+
+def draw() -> Parts:
+    conversations = gr.BrowserState({}, storage_key="tuning-fork-conversations", secret="tuning-fork")
+    with gr.Row(equal_height=False):
+        about = gr.HTML(elem_id="compare-about", padding=False)
+        mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False)
+    with gr.Column(elem_id="conversation"):
+        history = gr.HTML(chat.conversation([]), elem_id="history", padding=False)
+        live = gr.HTML(elem_id="live", padding=False)
+    with gr.Row(elem_id="ask-row", equal_height=True):
+        prompt = gr.Textbox(
+            label=texts.PROMPT, placeholder=texts.PROMPT_HINT, lines=2, max_lines=8, scale=5, elem_id="prompt",
+            interactive=True,
+        )  # fmt: skip
+        ask = gr.Button(texts.ASK, variant="primary", scale=1, min_width=110, elem_id="ask")
+        stop = gr.Button(texts.STOP, variant="stop", scale=1, min_width=110, visible=False, elem_id="stop-answer")
+    rows = gr.Dataset(
+        components=[gr.Textbox(visible=False)], samples=[], type="index", label=texts.ROWS_OFFERED, samples_per_page=6,
+        elem_id="held-out-prompts",
+    )  # fmt: skip
+    with gr.Row():
+        clear = gr.Button(texts.CLEAR, size="sm", scale=0, min_width=190, elem_id="clear")
+        download = gr.Button(texts.DOWNLOAD, size="sm", scale=0, min_width=210, elem_id="download")
+    with gr.Accordion(texts.HOW_THEY_ANSWER, open=False, elem_id="decoding"):
+        system = gr.Textbox(
+            label=texts.SYSTEM_PROMPT, info=texts.SYSTEM_HELP, lines=2, interactive=True, elem_id="chat-system"
+        )
+        with gr.Row():
+            fields = form.draw(Decoding, FIELDS)
+        share = gr.Checkbox(label=texts.SHARE, info=texts.SHARE_HELP, visible=access.on_space(), interactive=True)
+    gr.Markdown(f"## {texts.SCORES_TITLE}")
+    scores = gr.HTML(elem_id="scores", padding=False)
+    return Parts(
+        about,
+        mark,
+        history,
+        live,
+        prompt,
+        ask,
+        stop,
+        rows,
+        clear,
+        download,
+        system,
+        fields,
+        share,
+        scores,
+        conversations,
+    )
+
+
+def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
+    of_run = [parts.about, parts.rows, parts.share, parts.scores]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "undocumented"}
+    bar.run.change(
+        show, [bar.run, parts.conversations], [*of_run, parts.system, parts.mark, parts.history, parts.live],
+        api_name="show_compare", **quiet,
+    )  # fmt: skip
+    tab.select(look, [bar.run], of_run, api_name="look_compare", **quiet)
+    page.load(None, None, None, js=ENTER_SENDS)
+    answering = [
+        parts.history, parts.live, parts.prompt, parts.conversations, parts.mark, parts.ask, parts.stop,
+    ]  # fmt: skip
+    decoding = list(parts.fields.values())
+    how: dict[str, Any] = {
+        "show_progress": "hidden", "concurrency_id": "engine", "concurrency_limit": 1, "api_visibility": "undocumented",
+    }  # fmt: skip
+    asked = [bar.run, parts.prompt, parts.conversations, parts.system, *decoding]
+    parts.ask.click(ask, asked, answering, api_name="ask", **how)
+    parts.rows.click(
+        ask_row, [parts.rows, bar.run, parts.conversations, *decoding], answering, api_name="ask_row", **how
+    )
+    parts.stop.click(stop, None, None, queue=False, api_name="stop_answer", api_visibility="undocumented")
+    parts.clear.click(
+        clear, [bar.run, parts.conversations], [parts.history, parts.live, parts.conversations],
+        queue=False, show_progress="hidden", api_name="clear", api_visibility="undocumented",
+    )  # fmt: skip
+    parts.download.click(None, [bar.run, parts.conversations], None, js=DOWNLOAD)
+    parts.share.input(share, [bar.run, parts.share], None, queue=False, api_name="share", api_visibility="undocumented")
+
+
+ENTER_SENDS = """() => document.addEventListener('keydown', event => {
+  if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.target.closest('#prompt')) {
+    event.preventDefault();
+    event.target.dispatchEvent(new Event('input', {bubbles: true}));
+    setTimeout(() => document.querySelector('#ask')?.click(), 50);
+  }
+}, true)"""
+
+
+@errors.shown
+def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, conversations: Any) -> tuple[Any, ...]:
+    """Another run is chosen: what it is, its rows and scores, its system prompt, its conversation so far."""
+    who = access.visitor(request, profile)
+    if not run:
+        return *of_no_run(), "", chat.mark(None), chat.conversation([]), ""
+    folder = access.run(who, run)
+    system = jobs.load(folder).source.system or ""
+    return *of_run(folder), system, chat.mark(None), chat.conversation(remembered(conversations, run)), ""
+
+
+@errors.shown
+def look(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> tuple[Any, ...]:
+    """The tab is opened: the run may have been trained and judged since."""
+    who = access.visitor(request, profile)
+    return of_run(access.run(who, run)) if run else of_no_run()
+
+
+def of_run(folder: Path) -> tuple[Any, ...]:
+    """Updates of about, rows, share, scores."""
+    report = report_of(folder)
+    prompts = [[row["prompt"]] for row in offered(folder)]
+    return (
+        chat.about(jobs.summary(folder)),
+        gr.Dataset(samples=prompts),
+        jobs.shared(folder),
+        chat.scores(report) + chat.judged_rows(report),
+    )
+
+
+def of_no_run() -> tuple[Any, ...]:
+    return chat.about(None), gr.Dataset(samples=[]), False, ""
+
+
+@errors.shown
+async def ask(
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    run: str | None,
+    prompt: str | None,
+    conversations: Any,
+    system: str | None,
+    *decoding: Any,
+) -> AsyncIterator[tuple[Any, ...]]:
+    """What somebody typed, to both sides; it continues the conversation unless the system prompt has changed."""
+    who = access.visitor(request, profile, "chat")
+    folder = access.run(who, run)
+    if not (prompt or "").strip():
+        raise UserError(texts.NOTHING_TO_ASK)
+    turns = remembered(conversations, folder.name)
+    system = (system or "").strip()
+    fresh = not turns or system != context(turns)[0].get("system", "")
+    turn = {"prompt": prompt, "fresh": fresh, "system": system}
+    async for update in answer(folder, turns, turn, conversations, decoding, session(request)):
+        yield update
+
+
+@errors.shown
+async def ask_row(
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    index: int,
+    run: str | None,
+    conversations: Any,
+    *decoding: Any,
+) -> AsyncIterator[tuple[Any, ...]]:
+    """A held-out row to both sides, as it stands in the data: without what was said before."""
+    who = access.visitor(request, profile, "chat")
+    folder = access.run(who, run)
+    rows = offered(folder)
+    if not 0 <= index < len(rows):
+        raise UserError(texts.NO_SUCH_ROW)
+    turns = remembered(conversations, folder.name)
+    async for update in answer(
+        folder, turns, {**rows[index], "fresh": True}, conversations, decoding, session(request)
+    ):
+        yield update
+
+
+async def answer(
+    folder: Path, turns: list[Turn], turn: Turn, conversations: Any, decoding: Sequence[Any], session: str
+) -> AsyncIterator[tuple[Any, ...]]:
+    """Updates of history, live, prompt, conversations, mark, ask, stop while both sides answer."""
+    chosen = form.read(Decoding, FIELDS, decoding)
+    asked = {side: messages([*turns, turn], side) for side in chat.SIDES}
+    shown, later, opened = chat.conversation(turns) if turns else "", bool(turns), None
+    stop = _stops[session] = threading.Event()
+    working = (gr.Button(visible=False), gr.Button(visible=True))
+    rest = (gr.Button(visible=True), gr.Button(visible=False))
+    pending = remember(conversations, folder.name, [*turns, turn])
+    yield shown, chat.turn(turn, later, texts.STARTING), "", pending, gr.skip(), *working
+    try:
+        growing = {side: {"text": ""} for side in chat.SIDES}
+        doing = texts.STARTING
+        items = children.follow(
+            children.ENGINE, "compare", stop, folder=str(folder), asked=asked, decoding=to_json(chosen)
+        )
+        async for frame in items:
+            for item in frame:
+                doing = state(item) if "phase" in item or "waiting" in item else doing
+                for side in chat.SIDES:
+                    growing[side]["text"] += item.get(side, "")
+                opened = item.get("result")
+            if not opened:
+                live = chat.turn({**turn, **growing}, later, doing)
+                yield gr.skip(), live, gr.skip(), gr.skip(), gr.skip(), *([gr.skip()] * 2)
+        assert opened is not None
+        cut = {"cut": True} if stop.is_set() else {}
+        finished = {side: {**opened[side], **({} if opened[side]["stopped"] else cut)} for side in chat.SIDES}
+        turns = [*turns, {**turn, **finished}]
+        kept = remember(conversations, folder.name, turns)
+        yield chat.conversation(turns), "", gr.skip(), kept, chat.mark(opened), *rest
+    except UserError as error:
+        kept = remember(conversations, folder.name, turns)
+        yield chat.conversation(turns), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *rest
+    finally:
+        if _stops.get(session) is stop:
+            del _stops[session]
+
+
+@errors.shown
+def stop(request: gr.Request, profile: gr.OAuthProfile | None) -> None:
+    """End the answer this browser is waiting for, within a token; what was said so far stays."""
+    access.visitor(request, profile, "chat")
+    if answering := _stops.get(session(request)):
+        answering.set()
+
+
+@errors.shown
+def clear(
+    request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, conversations: Any
+) -> tuple[str, str, dict[str, Any]]:
+    """Forget this run's conversation in this browser."""
+    access.visitor(request, profile, "chat")
+    return chat.conversation([]), "", remember(conversations, run or "", [])
+
+
+@errors.shown
+def share(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, on: bool) -> None:
+    """Let guests chat with a run, or no longer."""
+    who = access.visitor(request, profile, "share")
+    jobs.share(access.run(who, run), bool(on))
+
+
+def session(request: gr.Request | None) -> str:
+    return str(request.session_hash) if request else ""
+
+
+def state(item: dict[str, Any]) -> str:
+    """What the engine is doing, in words."""
+    if "waiting" in item:
+        return texts.WAITING.format(whom=item["waiting"])
+    return texts.PHASES.get(item["phase"], item["phase"])
+
+
+def report_of(folder: Path) -> Any:
+    return jobs.read_json(folder / "report.json") if (folder / "report.json").exists() else None
+
+
+def offered(folder: Path) -> list[Turn]:
+    """Held-out rows that ask one thing: prompt, system prompt, and the reference a person wrote."""
+    found = []
+    if not (folder / "held_out.jsonl").exists():
+        return found
+    for row in dataset.read_part(folder, "held_out"):
+        before, reference = split_answer({"messages": row["messages"]})
+        system = before[0]["content"] if before and before[0]["role"] == "system" else ""
+        asked = [message for message in before if message["role"] != "system"]
+        if len(asked) == 1 and asked[0]["role"] == "user" and not row.get("tools"):
+            found.append({"prompt": asked[0]["content"], "system": system, "reference": reference})
+    return found[:MOST_ROWS]
+
+
+def context(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns since the last fresh start."""
+    start = max((i for i, turn in enumerate(turns) if turn.get("fresh")), default=0)
+    return list(turns[start:])
+
+
+def messages(turns: Sequence[Turn], side: str) -> list[Message]:
+    """What one side has been told and has said since the last fresh start, ending in the question."""
+    told = context(turns)
+    system = told[0].get("system")
+    found: list[Message] = [{"role": "system", "content": system}] if system else []
+    for turn in told[:-1]:
+        if "text" in (turn.get(side) or {}):
+            found += [{"role": "user", "content": turn["prompt"]}, {"role": "assistant", "content": turn[side]["text"]}]
+    return [*found, {"role": "user", "content": told[-1]["prompt"]}]
+
+
+def remembered(conversations: Any, run: str) -> list[Turn]:
+    """A run's turns as the browser kept them. It may hold anything: what is no turn is left out."""
+    kept = conversations.get(run) if isinstance(conversations, dict) else None
+    return [turn for turn in kept if valid(turn)] if isinstance(kept, list) else []
+
+
+def valid(turn: Any) -> bool:
+    if not (isinstance(turn, dict) and isinstance(turn.get("prompt"), str)):
+        return False
+    numbers = (int, float)
+    return all(isinstance(turn.get(key, ""), str) for key in ("system", "reference")) and all(
+        isinstance(told := turn.get(side, {}), dict)
+        and isinstance(told.get("text", ""), str)
+        and isinstance(told.get("tokens", 0), numbers)
+        and isinstance(told.get("seconds", 0), numbers)
+        and ("tokens" not in told or {"seconds", "stopped"} <= told.keys())
+        for side in chat.SIDES
+    )
+
+
+def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> dict[str, Any]:
+    """The browser's conversations with this run's newest turns; the oldest ones make room."""
+    others = (
+        {name: kept for name, kept in conversations.items() if name != run} if isinstance(conversations, dict) else {}
+    )
+    recent = dict(list(others.items())[-(KEPT_RUNS - 1) :])
+    return {**recent, run: list(turns)[-KEPT_TURNS:]}

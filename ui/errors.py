@@ -1,0 +1,51 @@
+"""The page's border: a UserError becomes its sentence in a message, anything else is a bug and says so."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import UserError
+from ui import texts
+
+
+def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of every handler, plain, generator or async generator; what it makes is of the same kind."""
+    if inspect.isasyncgenfunction(handler):
+
+        @functools.wraps(handler)
+        async def streaming(*values: Any, **named: Any) -> Any:
+            try:
+                async for update in handler(*values, **named):
+                    yield update
+            except Exception as error:
+                raise message(error) from error
+
+        return streaming
+    assert not inspect.isgeneratorfunction(handler), "stream with an async generator: a plain one can't be stopped"
+
+    @functools.wraps(handler)
+    def plain(*values: Any, **named: Any) -> Any:
+        try:
+            return handler(*values, **named)
+        except Exception as error:
+            raise message(error) from error
+
+    return plain
+
+
+def message(error: Exception) -> gr.Error:
+    """What the page shows for it; it stays until it is closed."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, UserError):
+        return gr.Error(str(error), title=texts.CANNOT, duration=None, print_exception=False)
+    traceback.print_exception(error)
+    return gr.Error(
+        texts.BUG.format(kind=type(error).__name__), title=texts.BUG_TITLE, duration=None, print_exception=False
+    )

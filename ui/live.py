@@ -1,0 +1,297 @@
+"""What a run's folder tells, as the Train tab shows it: facts and scores in HTML, the points of the curve.
+
+`look` reads the folder; everything else is pure. Every text that comes from a run is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pipeline import jobs
+from pipeline.events import JobView, View
+from pipeline.schema import TrainConfig
+from pipeline.terminal import LOWER_IS_BETTER, duration
+from ui import texts
+
+POINTS = 600  # of a curve, as many as a canvas of that many pixels can show
+NOTES_SHOWN = 5
+LOG_BYTES = 8192  # of the log's end, where its last line is looked for
+SHOWN_SCORES = ("exact_match", "rougeL", "loss")
+SHARE_THAT_TELLS = 0.05  # below it on both sides, "exactly right" says little about free text
+PLACE = re.compile(r"^\S+\.py:\d+: ")  # where in a library a warning was raised
+CHIPS = {"finished": "good", "failed": "bad", "stopped": "warn", "interrupted": "warn"}
+
+Point = tuple[int, float]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A run at one moment. `resume_from` is the step it would go on from; `log` is the last line of its log."""
+
+    run: dict[str, Any]
+    told: View
+    rows: int
+    epochs: float
+    report: dict[str, Any] | None
+    resume_from: int
+    resumable: bool
+    stopping: bool
+    adapter: bool
+    log: str
+
+    @property
+    def working(self) -> bool:
+        return self.run["status"] == "running"
+
+    @property
+    def train(self) -> JobView:
+        return self.told.jobs.get("train", JobView())
+
+
+def look(folder: Path) -> Picture:
+    """The run as its folder is now. Raises UserError when the folder is damaged."""
+    run, told = jobs.summary(folder), jobs.view(folder)
+    judged = not jobs.after_training(folder) or run["jobs"].get("evaluate") == "finished"
+    counts = jobs.read_json(folder / "run.json").get("counts") or {}
+    report = folder / "report.json"
+    return Picture(
+        run,
+        told,
+        rows=counts.get("train", 0),
+        epochs=jobs.load(folder).config.epochs,
+        report=jobs.read_json(report) if report.exists() else None,
+        resume_from=jobs.checkpoint_step(folder),
+        resumable=run["status"] != "running" and not (run["status"] == "finished" and judged),
+        stopping=(folder / "control" / "stop").exists(),
+        adapter=(folder / "adapter").is_dir(),
+        log=last_line(folder / "log.txt"),
+    )
+
+
+def last_line(file: Path) -> str:
+    """The newest line of a log that says something: Python puts a line of source, indented, under every warning."""
+    if not file.exists():
+        return ""
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - LOG_BYTES))
+        lines = stream.read().decode(errors="replace").splitlines()
+    said = next((line for line in reversed(lines) if line.strip() and not line[0].isspace()), "")
+    return PLACE.sub("", said)
+
+
+def panel(seen: Picture, now: float, owner: bool) -> str:
+    """Everything of the run but its curve. A guest is not shown the log: it may name places of this machine."""
+    parts = [_head(seen), _doing(seen, now) if seen.working else _outcome(seen), _facts(seen)]
+    parts.append(_notes(seen.told.notes))
+    if owner and seen.log and seen.run["status"] != "finished":
+        parts.append(f'<p class="run-log">{escape(texts.LAST_LOG_LINE.format(line=seen.log[:300]))}</p>')
+    return f'<section class="run-panel">{"".join(parts)}</section>'
+
+
+def empty() -> str:
+    return f'<section class="run-panel"><h3>{texts.NOTHING_TRAINED}</h3><p>{texts.NOTHING_TRAINED_HELP}</p></section>'
+
+
+def damaged(sentence: str) -> str:
+    return f'<section class="run-panel"><p class="run-error">{escape(texts.RUN_DAMAGED.format(text=sentence))}</p></section>'
+
+
+def plan(rows: int, epochs: float, steps: int) -> str:
+    """How much is learned: "423 rows, 3 epochs = 159 steps"; the steps are left out while they are unknown."""
+    wording = texts.RUN_PLAN if steps else texts.RUN_PLAN_SHORT
+    return wording.format(rows=rows, epochs=texts.EPOCHS[epochs == 1].format(epochs=epochs), steps=steps)
+
+
+def planned_steps(config: TrainConfig, rows: int) -> int:
+    """What `pipeline.train.steps` will say; that module is too heavy for the page."""
+    planned = math.ceil(config.epochs * math.ceil(rows / config.batch_size))
+    return min(planned, config.max_steps) if config.max_steps else max(1, planned)
+
+
+def short_model(model: str | None) -> str:
+    """A folder by its name, a Hub id as it is."""
+    return Path(model).name if model and model.startswith("/") else model or ""
+
+
+def _head(seen: Picture) -> str:
+    line = f"{short_model(seen.run['model'])} · {plan(seen.rows, seen.epochs, seen.train.steps)}"
+    return f"<h3>{escape(seen.run['name'])} {chip(seen.run['status'])}</h3><p class='quiet'>{escape(line)}</p>"
+
+
+def chip(status: str) -> str:
+    return f'<span class="chip {CHIPS.get(status, "plain")}">{texts.RUN_STATES.get(status, status)}</span>'
+
+
+def _doing(seen: Picture, now: float) -> str:
+    """What it does right now, and how far it is."""
+    job = seen.told.jobs.get(seen.told.current, JobView())
+    if job.ended:
+        return f'<p class="run-doing">{texts.HANDING_OVER}</p>{_bar(0, 0)}'
+    said = texts.RUN_PHASES.get(job.phase) or texts.RUN_JOBS.get(seen.told.current, "") + job.phase
+    bits = [said if job.phase != "queued" or not job.text else f"{said}. {job.text}"]
+    counted = job.phase in ("training", "answering", "uploading") and job.steps > 0
+    if counted:
+        wording = texts.ROW_OF if job.phase == "answering" else texts.STEP_OF
+        bits.append(wording.format(step=job.step, steps=job.steps))
+    left = job.values.get("eta_seconds")
+    if job.phase == "training" and left is not None and job.step:
+        bits.append(texts.TIME_LEFT.format(time=duration(max(0.0, left - (now - seen.told.last_time)))))
+    elif not counted:
+        bits.append(texts.TIME_SO_FAR.format(time=duration(max(0.0, now - seen.told.last_time))))
+    return f'<p class="run-doing">{escape(" · ".join(bits))}</p>{_bar(job.step, job.steps if counted else 0)}'
+
+
+def _bar(step: int, steps: int) -> str:
+    """A progress bar; without a known end it says only that something goes on."""
+    if not steps:
+        return f'<div class="run-bar" role="progressbar" aria-label="{texts.CURVE_X}"><i class="unknown"></i></div>'
+    share = min(100.0, 100 * step / steps)
+    return (
+        f'<div class="run-bar" role="progressbar" aria-label="{texts.CURVE_X}" aria-valuemin="0" '
+        f'aria-valuemax="{steps}" aria-valuenow="{step}"><i style="width:{share:.1f}%"></i></div>'
+    )
+
+
+def _outcome(seen: Picture) -> str:
+    """What came of it, and what to do."""
+    status, train = seen.run["status"], seen.train
+    where = {"step": train.step, "steps": train.steps, "point": seen.resume_from}
+    begun = train.steps > 0
+    wordings = (texts.STOPPED_AT, texts.INTERRUPTED_AT) if begun else (texts.STOPPED_EARLY, texts.INTERRUPTED_EARLY)
+    if status == "failed":
+        return f'<p class="run-error" role="alert">{escape(train.text)}</p><p class="quiet">{texts.FAILED_HELP}</p>'
+    if status == "interrupted":
+        return f'<p class="run-warning">{wordings[1].format(**where)}</p>'
+    if status == "stopped":
+        text = texts.STOPPED_KEPT if train.values.get("kept") else train.text
+        return f'<p class="run-warning">{escape(wordings[0].format(**where, text=text))}</p>'
+    if status == "new":
+        return f"<p>{texts.NOT_STARTED}</p>"
+    return verdict(seen.report) if seen.report else _not_judged(seen)
+
+
+def _not_judged(seen: Picture) -> str:
+    state, told = seen.run["jobs"].get("evaluate"), seen.told.jobs.get("evaluate", JobView())
+    if state == "failed":
+        return f'<p class="run-error" role="alert">{escape(texts.JUDGING_FAILED.format(text=told.text))}</p>'
+    sentence = {"interrupted": texts.INTERRUPTED_JUDGING, "stopped": texts.JUDGING_STOPPED}.get(str(state))
+    fallback = texts.INTERRUPTED_JUDGING if seen.resumable else texts.NOT_JUDGED
+    return f'<p class="run-warning">{sentence or fallback}</p>'
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """Better, worse or undecided, by the metric that tells most; and the scores it rests on."""
+    scores = {name: score for name in SHOWN_SCORES if (score := report["metrics"].get(name))}
+    exact = scores.get("exact_match")
+    if exact and max(exact["base"], exact["tuned"]) < SHARE_THAT_TELLS:
+        del scores["exact_match"]
+    chosen = next(iter(scores), "")
+    facts = "".join(_score(name, score) for name, score in scores.items())
+    said = f'<p class="quiet">{texts.SCORES_SAID}</p>' if facts else ""
+    mark, wording = _judgement(chosen, scores[chosen]) if chosen else ("plain", texts.IS_UNDECIDED)
+    return f'<p class="run-verdict {mark}">{wording.format(n=report["n"])}</p><ul class="facts">{facts}</ul>{said}'
+
+
+def _judgement(name: str, score: dict[str, float]) -> tuple[str, str]:
+    low, high = score["low"], score["high"]
+    if name in LOWER_IS_BETTER:
+        low, high = -high, -low
+    return (
+        ("good", texts.IS_BETTER) if low > 0 else ("bad", texts.IS_WORSE) if high < 0 else ("plain", texts.IS_UNDECIDED)
+    )
+
+
+def _score(name: str, score: dict[str, float]) -> str:
+    base, tuned, difference, low, high = (score[part] for part in ("base", "tuned", "difference", "low", "high"))
+    shown = "{:.3f}" if name in LOWER_IS_BETTER else "{:.0%}"
+    signed = "{:+.3f}" if name in LOWER_IS_BETTER else "{:+.0%}"
+    value = texts.SCORE.format(base=shown.format(base), tuned=shown.format(tuned))
+    bounds = {"difference": signed.format(difference), "low": signed.format(low), "high": signed.format(high)}
+    return _fact(value, texts.SCORE_NAMES[name], texts.SCORE_CHANGE.format(**bounds))
+
+
+def _facts(seen: Picture) -> str:
+    values, found = seen.train.values, []
+    if seen.told.loss is not None:
+        found.append(_fact(f"{seen.told.loss:.3f}", texts.FACT_LOSS))
+    if seen.told.validation_loss is not None:
+        found.append(_fact(f"{seen.told.validation_loss:.3f}", texts.FACT_VALIDATION))
+    if not seen.working and seen.run["status"] == "finished":
+        found.append(_fact(duration(seen.train.seconds), texts.FACT_TIME))
+    elif values.get("tokens_per_second"):
+        found.append(_fact(f"{values['tokens_per_second']:,.0f}", texts.FACT_SPEED))
+    for name, wording in (("memory_bytes", texts.FACT_MEMORY), ("gpu_bytes", texts.FACT_GPU)):
+        if values.get(name):
+            found.append(_fact(f"{values[name] / 2**30:.1f} GB", wording))
+    return f'<ul class="facts">{"".join(found)}</ul>' if found else ""
+
+
+def _fact(value: str, *meaning: str) -> str:
+    return f"<li><b>{escape(value)}</b>{''.join(f'<span>{escape(line)}</span>' for line in meaning)}</li>"
+
+
+def _notes(notes: Iterable[str]) -> str:
+    """The newest notes, each once: a resumed job says the same again."""
+    told = list(dict.fromkeys(notes))[-NOTES_SHOWN:]
+    items = "".join(f"<li>{escape(note)}</li>" for note in told)
+    return f'<ul class="run-notes" aria-label="{texts.NOTES}">{items}</ul>' if told else ""
+
+
+def curve(told: View | None) -> dict[str, Any]:
+    """What the canvas draws: both curves thinned, the whole run's steps as its width, and the same in words."""
+    train = [point for point in (told.curve if told else ()) if math.isfinite(point[1])]
+    validation = [point for point in (told.validation_curve if told else ()) if math.isfinite(point[1])]
+    job = told.jobs.get("train", JobView()) if told else JobView()
+    said = [
+        texts.CURVE_LAST.format(name=name, step=points[-1][0], loss=points[-1][1])
+        for name, points in ((texts.CURVE_TRAIN, train), (texts.CURVE_VALIDATION, validation))
+        if points
+    ]
+    return {
+        "train": thin(train),
+        "validation": thin(validation),
+        "steps": job.steps,
+        "x": texts.CURVE_X,
+        "y": texts.CURVE_Y,
+        "said": texts.CURVE_SAID + "".join(said) if said else texts.CURVE_EMPTY,
+    }
+
+
+def thin(points: Sequence[Point], most: int = POINTS) -> list[Point]:
+    """At most so many points, in step order, that keep the first, the last, and the low and high of every stretch."""
+    if len(points) <= most:
+        return list(points)
+    stretches = (most - 2) // 2
+    kept = {0, len(points) - 1}
+    for place in range(stretches):
+        stretch = range(place * len(points) // stretches, (place + 1) * len(points) // stretches)
+        kept |= {min(stretch, key=lambda i: points[i][1]), max(stretch, key=lambda i: points[i][1])}
+    return [points[i] for i in sorted(kept)]
+
+
+def table(runs: Sequence[dict[str, Any]], chosen: str | None) -> str:
+    """Every run in a line."""
+    if not runs:
+        return f"<p class='quiet'>{texts.NO_RUNS}</p>"
+    heads = "".join(f'<th scope="col">{column}</th>' for column in texts.RUN_COLUMNS)
+    lines = "".join(_line(run, run["run"] == chosen, moment(run["created"])) for run in runs)
+    return f'<div class="run-table"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def moment(seconds: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(seconds))
+
+
+def _line(run: dict[str, Any], chosen: bool, when: str) -> str:
+    losses = ("" if value is None else f"{value:.3f}" for value in (run["loss"], run["validation_loss"]))
+    cells = (escape(short_model(run["model"])), chip(run["status"]), *losses, escape(when))
+    mark = ' aria-current="true"' if chosen else ""
+    tail = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr{mark}><th scope="row">{escape(run["name"])}</th>{tail}</tr>'

@@ -1,0 +1,203 @@
+"""What a dataset holds, and one row as it will be learned, as HTML. Pure functions; everything foreign is escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from ui import chat, texts
+
+LISTED_PROBLEMS = 12
+LISTED_ROWS = 5
+SINGLE_TOKENS = 4000
+ROW_NUMBERS = re.compile(r"(?<=rows \()[\d, ]+|(?<=row )\d+")
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
+DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F], "⍰")
+VISIBLE = str.maketrans({**CONTROLS, **DIRECTIONS, 9: "⇥\t", 10: "↵\n"})
+KINDS = {"learned": "mark", "read": "span", "cut": "s"}
+
+
+def visible(text: str) -> str:
+    """White space and control characters as signs one can see; what would reorder the text is taken out of action."""
+    return text.translate(VISIBLE)
+
+
+def summary(name: str, origin: str, judging: str | None, found: Mapping[str, Any], measured: bool) -> str:
+    """The answer of `inspect`: what the file is, how it is divided, how long its rows are, what is wrong with it.
+
+    `judging` is the name of a held-out file, if there is one. `measured` says whether tokens were counted already; until
+    then their places say that they are being counted.
+    """
+    shape = texts.SHAPE_WORDS.get(found["shape"], found["shape"])
+    read = texts.READ_SHAPE.format(rows=found["rows"], shape=shape, columns=columns(found["columns"]))
+    more = f" {texts.MORE_HELD_OUT.format(n=found['held_out'], name=judging)}" if judging else ""
+    return (
+        f'<p class="data-name"><b>{escape(name)}</b> <span class="quiet">{escape(origin)}</span> '
+        f"{badge(found['conversations'])}</p><p>{escape(read + more)}</p>"
+        f'<ul class="facts">{facts(found, measured)}</ul>{problems(found["problems"])}'
+    )
+
+
+def columns(roles: Mapping[str, str]) -> str:
+    """Which column plays which role, and which play none."""
+    used = [
+        texts.COLUMN.format(role=texts.ROLE_WORDS[role], column=name)
+        for name, role in roles.items()
+        if role != "ignore"
+    ]
+    unused = ", ".join(f"“{name}”" for name, role in roles.items() if role == "ignore")
+    return ", ".join([*used, *([texts.NOT_USED.format(columns=unused)] if unused else [])])
+
+
+def badge(rows: int) -> str:
+    """Whether the rows are enough, by colour, sign and words."""
+    steps = (
+        ("bad", "✗", texts.FEW_ROWS, 50),
+        ("warn", "!", texts.SOME_ROWS, 500),
+        ("plain", "✓", texts.FAIR_ROWS, 1000),
+    )
+    kind, sign, words = next(
+        ((kind, sign, words) for kind, sign, words, below in steps if rows < below), ("good", "✓", texts.MANY_ROWS)
+    )
+    return f'<span class="chip {kind}">{sign} {escape(words.format(n=f"{rows:,}"))}</span>'
+
+
+def facts(found: Mapping[str, Any], measured: bool) -> str:
+    told = [(f"{found[part]:,}", f"{title}: {words}") for part, (title, words) in texts.PART_WORDS.items()]
+    if not measured:
+        told += [("…", texts.COUNTING)] * 2
+    elif found["lengths"]:
+        told.append((f"{found['lengths']['p50']:,}", texts.LENGTH_FACT.format(max=f"{found['lengths']['max']:,}")))
+        told.append((f"{found['trained_token_share']:.0%}", texts.SHARE_FACT))
+    return "".join(f"<li><b>{escape(number)}</b><span>{escape(words)}</span></li>" for number, words in told)
+
+
+def problems(found: Sequence[Mapping[str, Any]]) -> str:
+    """Each finding in its own words; the numbers of its rows lead to them."""
+    if not found:
+        return f'<p class="quiet">✓ {escape(texts.NO_PROBLEMS)}</p>'
+    lines = "".join(f"<li>{finding(problem['sentence'], problem['rows'])}</li>" for problem in found[:LISTED_PROBLEMS])
+    left = len(found) - LISTED_PROBLEMS
+    more = f"<li>{escape(texts.MORE_PROBLEMS.format(n=left))}</li>" if left > 0 else ""
+    return (
+        f'<div class="findings scroll" tabindex="0" role="region" aria-label="{escape(texts.PROBLEMS)}">'
+        f"<b>{escape(texts.PROBLEMS)}</b><ul>{lines}{more}</ul></div>"
+    )
+
+
+def finding(sentence: str, rows: Sequence[int]) -> str:
+    """The sentence with its row numbers made into links, or followed by them where it names none."""
+    known = set(rows)
+
+    def linked(match: re.Match[str]) -> str:
+        return re.sub(r"\d+", lambda number: jump(int(number[0])) if int(number[0]) in known else number[0], match[0])
+
+    told = ROW_NUMBERS.sub(linked, escape(sentence))
+    if not rows or "data-row" in told:
+        return told
+    left = len(rows) - LISTED_ROWS
+    more = f" {escape(texts.MORE_ROWS.format(n=left))}" if left > 0 else ""
+    return f"{told} {escape(texts.SHOW_ROWS)} {', '.join(map(jump, rows[:LISTED_ROWS]))}{more}"
+
+
+def jump(row: int) -> str:
+    return f'<a href="#row" data-row="{row}">{row}</a>'
+
+
+def row(shown: Mapping[str, Any], view: str) -> str:
+    """One row: its conversation beside what is learned of it, and exactly what the model is asked afterwards."""
+    learned = texts.ROW_FACTS.format(tokens=f"{len(shown['ids']):,}", learned=f"{sum(shown['trained']):,}")
+    cut = [texts.ROW_CUT.format(cut=shown["truncated_at"])] if shown["truncated_at"] is not None else []
+    told = " · ".join([texts.ROW_PART[shown["part"]], learned, *cut])
+    lost = [texts.ROW_LOST] if cut and not any(shown["trained"]) else []
+    gates = "".join(chat.failure(f"{sentence[:1].upper()}{sentence[1:]}.") for sentence in [*lost, *shown["gates"]])
+    title = texts.AS_TRAINED if shown["part"] == "train" else texts.AS_READ
+    tokens = single_tokens(shown) if view == "tokens" else runs(shown)
+    return (
+        f'<p class="row-title"><b>{escape(texts.ROW_TITLE.format(row=shown["row"]))}</b> '
+        f'<span class="quiet">{escape(told)}</span></p>{gates}<div class="row-sides">'
+        f"<section><h3>{escape(texts.AS_CONVERSATION)}</h3>{box(bubbles(shown), texts.AS_CONVERSATION)}</section>"
+        f"<section><h3>{escape(title)} {legend(shown)}</h3>"
+        f"{box(tokens, title, 'tokens')}</section></div>{asked(shown)}"
+    )
+
+
+def box(content: str, label: str, kind: str = "") -> str:
+    return f'<div class="scroll {kind}" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
+
+
+def legend(shown: Mapping[str, Any]) -> str:
+    cut = f"<s>{escape(texts.CUT_OFF)}</s>" if shown["truncated_at"] is not None else ""
+    return (
+        f'<span class="legend" aria-label="{escape(texts.LEGEND)}"><mark>{escape(texts.LEARNED)}</mark>'
+        f"<span>{escape(texts.ONLY_READ)}</span>{cut}</span>"
+    )
+
+
+def bubbles(shown: Mapping[str, Any]) -> str:
+    """The messages as a chat."""
+    names = [str(tool.get("function", tool).get("name", "")) for tool in shown["tools"] or []]
+    offered = f'<p class="quiet">{escape(texts.TOOLS_OFFERED.format(names=", ".join(names)))}</p>' if names else ""
+    return offered + "".join(bubble(message) for message in shown["messages"])
+
+
+def bubble(message: Mapping[str, Any]) -> str:
+    role = message["role"]
+    calls = "".join(
+        f"<pre>{escape(visible(json.dumps(call.get('function', call), ensure_ascii=False)))}</pre>"
+        for call in message.get("tool_calls") or []
+    )
+    content = visible(message["content"] or "").replace("↵", "")
+    known = role if role in texts.ROLES else "tool"
+    return f'<div class="bubble {known}"><b>{escape(texts.ROLES.get(role, role))}</b><div>{escape(content)}</div>{calls}</div>'
+
+
+def kinds(shown: Mapping[str, Any]) -> list[str]:
+    """What happens to each token: learned, only read, or cut off."""
+    cut = shown["truncated_at"]
+    return [
+        "cut" if cut is not None and place >= cut else "learned" if trained else "read"
+        for place, trained in enumerate(shown["trained"])
+    ]
+
+
+def runs(shown: Mapping[str, Any]) -> str:
+    """The text with neighbouring tokens of a kind as one element, so that long rows are drawn fast."""
+    parts = []
+    for kind, group in groupby(zip(kinds(shown), shown["tokens"], strict=True), key=lambda pair: pair[0]):
+        text = escape(visible("".join(piece for _, piece in group)))
+        parts.append(text if kind == "read" else f"<{KINDS[kind]}>{text}</{KINDS[kind]}>")
+    return "".join(parts)
+
+
+def single_tokens(shown: Mapping[str, Any]) -> str:
+    """Each token in a frame of its own, its id told on hovering."""
+    parts = []
+    for place, (kind, piece, number) in enumerate(zip(kinds(shown), shown["tokens"], shown["ids"], strict=True)):
+        if place == SINGLE_TOKENS:
+            left = len(shown["ids"]) - SINGLE_TOKENS
+            parts.append(f'<p class="quiet">{escape(texts.MORE_TOKENS.format(n=f"{left:,}"))}</p>')
+            break
+        title = escape(texts.TOKEN_TITLE.format(place=place + 1, id=number))
+        text = escape(visible(piece)) or "·"  # a character of several tokens stands in the first of them
+        parts.append(f'<{KINDS[kind]} class="token" title="{title}">{text}</{KINDS[kind]}>')
+    return "".join(parts)
+
+
+def asked(shown: Mapping[str, Any]) -> str:
+    """What the model gets at inference, up to where its answer begins."""
+    title = texts.ASKED_EXACTLY.format(n=f"{len(shown['generation_ids']):,}")
+    text = escape(visible(shown["generation_prompt"]))
+    return f"<details><summary>{escape(title)}</summary>{box(text, title, 'tokens')}</details>"
+
+
+def against_reference(answer: Mapping[str, Any], reference: str) -> str:
+    """The base's answer, as far as it is, beside the one in the data."""
+    return (
+        f'<div class="pair">{chat.side("base", answer)}<section class="side" aria-label="{escape(texts.ANSWER_IN_DATA)}">'
+        f'<b>{escape(texts.ANSWER_IN_DATA)}</b><div class="answer">{escape(reference)}</div></section></div>'
+    )

@@ -1,0 +1,366 @@
+"""Every text of the page that is not a setting's own help, in one place, by where it is read."""
+
+# --- everywhere
+TITLE = "Tuning Fork"
+CANNOT = "That can't be done"
+BUG_TITLE = "This should not have happened"
+BUG = "A fault of the app, not yours ({kind}); its log tells more. Nothing you made is lost."
+NOT_FOR_GUESTS = (
+    "Only the owner may {to} here. Guests can chat with the shared runs under Compare; the owner signs in with the "
+    "button at the top."
+)
+NO_RUN_CHOSEN = "No run is chosen; pick one at the top of the page, or train one."
+NO_SUCH_RUN = "There is no run {name!r} that you may see; pick one from the list at the top."
+GUEST = (
+    "**You are a guest here.** Chat with the shared models under Compare. The owner of this Space can sign in to bring "
+    "data, train and publish."
+)
+HELLO = "Teach a language model something from your examples, and hear whether it really got better."
+
+# --- the run at the top
+RUN = "Run"
+RUN_HELP = "What Train, Compare and Publish show: one training, with everything that came of it."
+
+# --- the tabs
+DATA_TAB = "1 · Data"
+TRAIN_TAB = "2 · Train"
+COMPARE_TAB = "3 · Compare"
+PUBLISH_TAB = "4 · Publish"
+
+# --- Data
+EXAMPLES_LABEL = "Start with an example"
+EXAMPLES = {
+    "tiny-yoda": "tiny-yoda · object first, for the bundled model",
+    "yoda": "yoda · the same habit, for a full-size model",
+    "support": "support · a help desk's house style and facts",
+    "summaries": "summaries · a paragraph in one sentence",
+    "sharegpt": "sharegpt · conversations of several turns",
+    "alpaca": "alpaca · short instructions with answers",
+}
+UPLOAD = "Or your own: .csv .tsv .json .jsonl .parquet"
+READ_AS = "Model, system prompt, what is learned"
+DATA_MODEL = "Model"
+DATA_MODEL_HELP = "Its own tokens and chat template are used below; the same choice as under Train."
+NEXT_TRAIN = "Next: train"
+NOTHING_CHOSEN = "No data is chosen; pick an example or upload a file under Data."
+READING = "Reading …"
+COUNTING = "counting …"
+OF_EXAMPLES = "one of the examples"
+OF_UPLOADS = "your file"
+SHAPE_WORDS = {
+    "messages": "conversations",
+    "sharegpt": "ShareGPT conversations",
+    "alpaca": "Alpaca instructions",
+    "prompt/completion": "pairs of a question and an answer",
+}
+ROLE_WORDS = {
+    "messages": "the messages",
+    "tools": "the tools",
+    "system": "the system prompt",
+    "prompt": "the question",
+    "context": "more of the question",
+    "completion": "the answer",
+    "history": "earlier turns",
+}
+MORE_HELD_OUT = "The {n} held-out rows are in {name}."
+READ_SHAPE = "{rows} rows, read as {shape}: {columns}."
+COLUMN = "{role} in “{column}”"
+NOT_USED = "{columns} not used"
+FEW_ROWS = "{n} usable rows: too few to judge by"
+SOME_ROWS = "{n} usable rows: enough to try, a thousand is better"
+FAIR_ROWS = "{n} usable rows: a fair start"
+MANY_ROWS = "{n} usable rows: plenty"
+PART_WORDS = {
+    "train": ("Train", "learned from"),
+    "validation": ("Validation", "steers training"),
+    "held_out": ("Held out", "only judges"),
+}
+LENGTH_FACT = "tokens in a typical row, {max} in the longest"
+SHARE_FACT = "of all tokens are learned"
+NO_PROBLEMS = "No problems found."
+PROBLEMS = "What was found"
+SHOW_ROWS = "Show"
+MORE_ROWS = "and {n} more"
+MORE_PROBLEMS = "and {n} more findings"
+ROW = "Row"
+PREVIOUS = "Previous"
+NEXT = "Next"
+NEXT_PROBLEM = "Next with a finding"
+VIEW = "Shown as"
+VIEWS = {"Text": "text", "Single tokens": "tokens"}
+ROW_TITLE = "Row {row}"
+ROW_PART = {
+    "train": "learned from",
+    "validation": "steers training, is not learned from",
+    "held_out": "kept away until judging",
+}
+ROW_FACTS = "{tokens} tokens, {learned} learned"
+ROW_LOST = "The whole answer is cut off, so this row is left out; raise max length, or shorten the row"
+ROW_CUT = "cut after {cut}"
+AS_CONVERSATION = "The conversation"
+AS_TRAINED = "What is learned of it"
+AS_READ = "As the model reads it"
+LEGEND = "Legend"
+LEARNED, ONLY_READ, CUT_OFF = "learned", "only read", "cut off"
+ASKED_EXACTLY = "What the model is asked afterwards, exactly ({n} tokens)"
+ROLES = {"system": "System", "user": "User", "assistant": "Answer", "tool": "Tool"}
+TOOLS_OFFERED = "Tools it may call: {names}"
+MORE_TOKENS = "… and {n} more tokens; see them as text."
+TOKEN_TITLE = "token {place}: id {id}"
+ASK_BASE = "Ask the base this row"
+ASK_BASE_HELP = "Hear what the model says before any training, beside the answer in your data."
+NO_ANSWER_IN_ROW = "Row {row} has no answer to compare with; choose another."
+BASE_STARTING = "Getting ready …"
+BASE_PHASES = {
+    "waiting for the device": "Getting the device …",
+    "loading the model": "Loading the model; the first time takes longest …",
+    "answering": "Answering …",
+}
+BASE_WAITING = "Waiting for the device: {whom}. The row is asked as soon as it is free."
+ANSWER_IN_DATA = "The answer in your data"
+
+# --- Train
+LEARNS_FROM = "Learns from {file}"
+LEARNS_FROM_NOTHING = "No rows are chosen yet: pick an example or upload a file under 1 · Data."
+MODEL = "Model"
+MODEL_HELP = "Or type a Hugging Face id."
+PRESET = "How thorough"
+PRESET_HELP = "Fills in the settings below; change what you like."
+PRESETS = {"quick": "Quick look", "balanced": "Balanced", "thorough": "Thorough"}
+RUN_NAME = "Name of the run"
+RUN_NAME_HELP = "To find it again; the file's name when left empty."
+TRAIN_ADVANCED = "Advanced"
+SETTING_GROUPS = {
+    "Method": "The adapter",
+    "Training": "Steps and memory",
+    "Advanced": "Optimizer, looks and checkpoints",
+}
+START = "Start training"
+START_ANOTHER = "Start another run"
+STARTING_RUN = "Starting …"
+STOP_AND_KEEP = "Stop and keep"
+CANCEL = "Cancel"
+STOPPING = "Stopping …"
+START_IT = "Start it"
+RESUME = "Resume"
+TRY_AGAIN = "Try again"
+RESUME_FROM = "Resume from step {step:,}"
+JUDGE_AGAIN = "Judge on the held-out rows"
+REUSE = "Use its settings"
+NEXT_COMPARE = "Next: compare"
+ALREADY_STARTING = "A run is being started this very moment; wait until it shows."
+NO_MODEL = "No model is chosen; pick one or type a Hugging Face id."
+
+# what the chosen run is doing, or what came of it
+NOTHING_TRAINED = "No run is chosen."
+NOTHING_TRAINED_HELP = "Press “Start training”: what it learns is shown here step by step, and stays after a reload."
+RUN_STATES = {
+    "new": "not started",
+    "running": "working",
+    "finished": "finished",
+    "stopped": "stopped",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+RUN_PHASES = {
+    "starting": "Starting",
+    "queued": "Queued",
+    "waiting": "Queued",
+    "loading libraries": "Loading libraries",
+    "tokenizing": "Turning the rows into tokens",
+    "loading model": "Loading the model",
+    "training": "Training",
+    "saving": "Saving the adapter",
+    "answering": "Judging on the held-out rows",
+    "measuring loss": "Judging on the held-out rows: measuring the loss",
+    "merging": "Merging",
+    "asking the judged model": "Merging: asking the judged model",
+}
+RUN_JOBS = {"evaluate": "Judging: ", "merge": "Merging: ", "publish": "Publishing: "}
+HANDING_OVER = "Getting ready to judge on the held-out rows"
+STEP_OF = "step {step:,} of {steps:,}"
+ROW_OF = "row {step:,} of {steps:,}"
+TIME_LEFT = "about {time} left"
+TIME_SO_FAR = "for {time}"
+RUN_PLAN = "{rows:,} rows, {epochs} = {steps:,} steps"
+RUN_PLAN_SHORT = "{rows:,} rows, {epochs}"
+EPOCHS = {True: "1 epoch", False: "{epochs:g} epochs"}
+FACT_LOSS = "training loss"
+FACT_VALIDATION = "validation loss"
+FACT_SPEED = "tokens/s"
+FACT_MEMORY = "memory, at most"
+FACT_GPU = "GPU memory, at most"
+FACT_TIME = "training took"
+STOPPED_AT = "Stopped at step {step:,} of {steps:,}. {text}"
+STOPPED_EARLY = "Stopped before the first step. {text}"
+STOPPED_KEPT = "What it had learned is kept: compare it, or resume."
+INTERRUPTED_AT = (
+    "It was interrupted: its process ended before it was done, at step {step:,} of {steps:,}. "
+    "Resume goes on from step {point:,}."
+)
+INTERRUPTED_EARLY = "It was interrupted: its process ended before the first step. Resume goes on from step {point:,}."
+INTERRUPTED_JUDGING = "Trained, but judging was interrupted; resume it to see the scores."
+JUDGING_FAILED = "Trained, but it could not be judged: {text}"
+JUDGING_STOPPED = "Trained, but not judged: that was stopped."
+FAILED_HELP = "To change a setting, press “Use its settings”, correct it and start another run."
+NOT_STARTED = "It was made but never started; resume starts it."
+NOT_JUDGED = "Trained. There were no held-out rows to judge it on."
+RUN_DAMAGED = "This run can't be shown: {text}"
+IS_BETTER = "Better on {n:,} held-out rows it has never seen"
+IS_WORSE = "Worse on {n:,} held-out rows it has never seen"
+IS_UNDECIDED = "No clear difference on {n:,} held-out rows it has never seen"
+SCORE_NAMES = {"exact_match": "answers exactly right", "rougeL": "overlap with the right answer", "loss": "loss"}
+SCORE = "{base} → {tuned}"
+SCORE_CHANGE = "{difference} ({low} to {high})"
+SCORES_SAID = "Base → tuned, and the difference with its 95 % interval."
+NOTES = "Notes"
+LAST_LOG_LINE = "Last line of the log: {line}"
+
+# the curve
+CURVE_EMPTY = "The curve begins with the first step."
+CURVE_X = "step"
+CURVE_Y = "loss (nats per token)"
+CURVE_TRAIN = "training rows"
+CURVE_VALIDATION = "validation rows"
+CURVE_SAID = "Loss by step. "
+CURVE_LAST = "{name}: {loss:.3f} at step {step:,}. "
+
+# all runs
+ALL_RUNS = "All runs"
+NO_RUNS = "None yet."
+RUN_COLUMNS = ("name", "model", "state", "loss", "validation loss", "when")
+
+# --- Compare
+NO_RUN_YET = "No run is chosen. Pick one at the top, or train one under Train."
+ABOUT = "Base is {model} as it came. Tuned is the same copy of its weights with what “{run}” has learned switched on."
+ABOUT_UNFINISHED = "(This run is {status}.)"
+NOTHING_ASKED = "Ask both at once: click one of the prompts below, or type your own."
+SIDES = {"base": "Base", "tuned": "Tuned"}
+FRESH_TURN = "a new conversation"
+REFERENCE = "What the data says (the reference)"
+NO_TEXT = "(no text)"
+ANSWER_FACTS = "{tokens} tokens · {speed:.0f} tokens/s · {ended}"
+BY_ITSELF = "stopped by itself"
+HIT_LIMIT = "hit the limit"
+CUT_SHORT = "stopped by you"
+PROMPT = "Your message, to both"
+PROMPT_HINT = "Type a message; Enter sends it, Shift+Enter makes a new line"
+ASK = "Ask both"
+STOP = "Stop"
+ROWS_OFFERED = "Or click a prompt from the held-out rows: neither side has seen them"
+CLEAR = "New conversation"
+DOWNLOAD = "Download conversation"
+HOW_THEY_ANSWER = "How they answer"
+SYSTEM_PROMPT = "System prompt"
+SYSTEM_HELP = "Said to both before the conversation; changing it begins a new one."
+SHARE = "Guests may chat with this run"
+SHARE_HELP = "They also see its held-out prompts and its scores, and nothing else."
+NOTHING_TO_ASK = "The message is empty; type something to ask both."
+NO_SUCH_ROW = "That row is not offered any more; choose the run again to see its rows."
+STARTING = "Getting ready …"
+WAITING = "Waiting for the device: {whom}. Your question is asked as soon as it is free."
+PHASES = {
+    "waiting for the device": "Getting the device …",
+    "loading the model": "Loading the model and checking which side is which …",
+    "answering": "Answering …",
+}
+NOT_TESTED_YET = "Which side is which is proven when the model is loaded, with the first question."
+TRUSTED = "✓ Proven: each side is what it says"
+CHANGES_NOTHING = "The adapter changes nothing: both sides are the base"
+NOT_TRUSTED = "✗ Not proven: don't trust which side is which"
+SELF_TEST = (
+    "With every load, before any answer is shown, both sides are measured by the numbers the model computes, on four "
+    "short prompts:"
+)
+CHECKS = {
+    "base_is_base": "The base side is the model as it came, without the adapter:",
+    "tuned_is_tuned": "The tuned side is the model with the adapter on:",
+    "tuned_differs": "The two are not the same model:",
+    "adapter_complete": "Every part of the adapter found its place in this model:",
+}
+CHECK_OK = "yes."
+CHECK_BROKEN = "NO."
+MEASURED_AT_MOST = "(largest difference {value:.1e}, allowed {tolerance:.1e})"
+MEASURED_AT_LEAST = "(they differ by {value:.2g}, at least {tolerance:.1e} is wanted)"
+MODES = {
+    "mixed": "Both answers come from one batch over one copy of the weights; the adapter is switched per row.",
+    "in turn": "This adapter can't be switched within a batch, so the sides answer one after the other.",
+}
+SCORES_TITLE = "On the held-out rows"
+SCORES = "Judged on {n} rows that neither side has seen, against the answer in the data."
+LEFT_OUT = "{n} rows were too long for the model and are left out."
+SCORES_LABEL = "Scores of base and tuned"
+ROWS_LABEL = "Judged rows with both answers"
+SCORE_HEADS = ("Measure", "Base", "Tuned", "Difference", "95 % interval", "Tuned is")
+ROW_HEADS = ("Row", "Asked", "Reference", "Base", "Tuned")
+INTERVAL = (
+    "The interval says how sure the difference is: drawn again from such rows, 95 of 100 times it would lie within. An "
+    "interval that holds 0 settles nothing."
+)
+BETTER, WORSE, SAME, NOT_SETTLED = "better", "worse", "the same", "not settled"
+METRICS = {
+    "exact_match": ("Exactly the reference", "{:.1%}", False),
+    "rouge1": ("Words in common (ROUGE-1)", "{:.1%}", False),
+    "rouge2": ("Word pairs in common (ROUGE-2)", "{:.1%}", False),
+    "rougeL": ("Longest common order (ROUGE-L)", "{:.1%}", False),
+    "rougeLsum": ("The same by lines (ROUGE-Lsum)", "{:.1%}", False),
+    "token_f1": ("Words in common (token F1)", "{:.1%}", False),
+    "loss": ("Surprise at the reference (loss, nats per token; less is better)", "{:.3f}", True),
+    "perplexity": ("Perplexity of the reference (less is better)", "{:.2f}", True),
+}
+ALL_ROWS = "Read all {n} judged rows"
+NO_REPORT = "No scores yet: they come when a training with held-out rows has finished."
+
+# --- Publish
+MERGE_TITLE = "Make one model of it"
+MERGE_HELP = (
+    "Base and adapter become one model that any tool can load. It is opened again from disk and compared with the one "
+    "you have judged; it is kept only if it is the same."
+)
+MERGE = "Merge and check"
+NOT_MERGED = "Not merged yet. You can publish the adapter without it."
+MERGE_STATES = {
+    "new": "Not merged",
+    "running": "Merging",
+    "finished": "✓ Merged: the same model as the one that was judged",
+    "stopped": "Stopped; nothing was kept",
+    "failed": "✗ Not merged",
+    "interrupted": "Interrupted; merge again",
+}
+SAME_ANSWERS = "of {n} answers are identical to the judged model's"
+LARGEST_DIFFERENCE = "largest difference of any score it computes (logits)"
+TYPICAL_DIFFERENCE = "typical difference; {tolerance:.1e} is allowed"
+KL = "KL divergence, nats per token"
+SAVED_AS = "number type it is saved in, its base's own"
+STOP_JOB = "Cancel"
+PUBLISH_TITLE = "Send it to the Hugging Face Hub"
+REPO_HINT = "your-name/your-model"
+TOKEN = "Access token"
+TOKEN_HELP = "With write access. It is used for this upload and kept nowhere; empty uses this machine's own login."
+TOKEN_SIGNED_IN = "Signed in with Hugging Face you can leave this empty."
+PUBLISH = "Publish"
+PUBLISH_STATES = {
+    "new": "",
+    "running": "Publishing",
+    "finished": "✓ Published, and compared with what was sent",
+    "stopped": "Stopped; publish again to go on",
+    "failed": "✗ Not published",
+    "interrupted": "Interrupted; publish again to go on",
+}
+PUBLISHED_FILES = "{n} files, revision {revision}"
+UPLOADED = "Uploaded so far"
+BYTES = "{done:.1f} of {total:.1f} MB · {file}"
+JOB_PHASES = {
+    "starting": "Starting …",
+    "queued": "Waiting for the device …",
+    "loading libraries": "Loading libraries …",
+    "asking the judged model": "Asking the judged model, for comparison …",
+    "merging": "Adding the adapter to the weights …",
+    "checking": "Checking …",
+    "preparing": "Preparing the files …",
+    "uploading": "Uploading …",
+    "comparing": "Comparing the Hub's files with ours …",
+}
+CARD = "The model card that goes with it"
+NO_CARD = "The model card appears here once the run has an adapter."
+NOT_ITS_JOB = "{job} is at work on this run, not merging or publishing; stop it under Train."

@@ -1,0 +1,131 @@
+"""The chosen run on the Train tab: drawn once a second where something changed; stop, cancel, resume.
+
+Everything shown is read from the run's folder, so a reload, another browser or a restarted app shows the same.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from pipeline import jobs
+from pipeline.errors import UserError
+from pipeline.schema import Visitor
+from ui import access, errors, live, runs, texts
+
+BUTTONS = ("start", "stop", "cancel", "resume", "reuse", "compare")
+DRAWN = ("panel", "curve", *BUTTONS)
+TURNS = ("status", "validation")  # what the table of all runs is drawn again for
+Seen = dict[str, int]
+NO_RUN: dict[str, Any] = {
+    "panel": "", "curve": live.curve(None), **dict.fromkeys(BUTTONS), "start": texts.START,
+    "working": False, "status": None, "validation": None,
+}  # fmt: skip
+
+
+@errors.shown
+def stop(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+    who = access.visitor(request, profile, "stop a training")
+    folder = access.run(who, run)
+    jobs.stop(folder)
+    return _draw(who, run)
+
+
+@errors.shown
+def cancel(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+    who = access.visitor(request, profile, "cancel a training")
+    folder = access.run(who, run)
+    jobs.cancel(folder)
+    return _draw(who, run)
+
+
+@errors.shown
+def resume(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+    who = access.visitor(request, profile, "resume a training")
+    folder = access.run(who, run)
+    jobs.resume(folder)
+    return _draw(who, run)
+
+
+@errors.shown
+def show(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+    """Another run was chosen, or the page was opened: draw all of it."""
+    who = access.visitor(request, profile)
+    return _draw(who, run)
+
+
+@errors.shown
+def tick(run: str | None, seen: Seen | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+    """Once a second while the chosen run works: what has changed since. The list at the top follows its state."""
+    who = access.visitor(request, profile)
+    updates = _draw(who, run, seen or {})
+    now = updates[-1]
+    turned = now["status"] != (seen or {}).get("status")
+    return [*updates, gr.Dropdown(choices=runs.choices(who)) if turned else gr.skip()]
+
+
+def _draw(who: Visitor, run: str | None, seen: Seen | None = None) -> list[Any]:
+    """An update for each of `Parts.shown`: what looks as it did when `seen` was made is skipped."""
+    before = seen or {}
+    drawn = _drawing(who, run)
+    now = {name: hash(repr(value)) for name, value in drawn.items()}
+    updates = [gr.skip() if before.get(name) == now[name] else _update(name, drawn) for name in DRAWN]
+    same, table = now == {name: before.get(name) for name in now}, gr.skip()
+    if any(now[name] != before.get(name) for name in TURNS):
+        table = live.table([each for each in jobs.listing() if who.owner or each["shared"]], run)
+    timer = gr.skip() if drawn["working"] else gr.Timer(active=False)
+    return [*updates, table, timer if same else gr.Timer(active=True), now]
+
+
+def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:
+    """What the tab shows of a run, as plain values: texts, the curve's points, and each button's label (None: hidden)."""
+    if not run:
+        return {**NO_RUN, "panel": live.empty()}
+    try:
+        seen = live.look(access.run(who, run))
+    except UserError as error:
+        return {**NO_RUN, "panel": live.damaged(str(error))}
+    return {
+        **NO_RUN,
+        **(_buttons(seen) if who.owner else {}),
+        "panel": live.panel(seen, time.time(), who.owner),
+        "curve": live.curve(seen.told),
+        "working": seen.working,
+        "status": (run, seen.run["status"]),
+        "validation": seen.told.validation_loss,
+    }
+
+
+def _buttons(seen: live.Picture) -> dict[str, str | None]:
+    """Only what makes sense for a run in this state."""
+    working = seen.working
+    return {
+        "start": texts.START_ANOTHER if working else texts.START,
+        "stop": (texts.STOPPING if seen.stopping else texts.STOP_AND_KEEP) if working else None,
+        "cancel": texts.CANCEL if working else None,
+        "resume": _resume(seen) if seen.resumable else None,
+        "reuse": texts.REUSE,
+        "compare": texts.NEXT_COMPARE if seen.adapter and not working else None,
+    }
+
+
+def _resume(seen: live.Picture) -> str:
+    """What resuming a run means in its state."""
+    if seen.resume_from and seen.run["status"] != "finished":
+        return texts.RESUME_FROM.format(step=seen.resume_from)
+    words = {"finished": texts.JUDGE_AGAIN, "new": texts.START_IT, "failed": texts.TRY_AGAIN}
+    return words.get(seen.run["status"], texts.RESUME)
+
+
+def _update(name: str, drawn: dict[str, Any]) -> Any:
+    """The value; for a button its label and looks: the next step is the one that stands out."""
+    value = drawn[name]
+    if name not in BUTTONS:
+        return value
+    if value is None:
+        return gr.Button(visible=False)
+    aside = value == texts.START_ANOTHER or (name == "resume" and (drawn["compare"] or value == texts.TRY_AGAIN))
+    looks: dict[str, Any] = {"variant": "secondary" if aside else "primary"} if name in ("start", "resume") else {}
+    return gr.Button(value, visible=True, interactive=value != texts.STOPPING, **looks)
