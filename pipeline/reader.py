@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import child, dataset, inspection, jobs
 from pipeline.child import Emit
 from pipeline.errors import UserError
-from pipeline.schema import PARTS, Model, Prepared, Run, Source, from_json
+from pipeline.schema import PARTS, Model, Prepared, Run, Source, from_json, to_json
 
 Version = tuple[tuple[str, int, int], ...]
 """(name, time of change, size) of files: another value when one of them has changed."""
@@ -68,6 +68,13 @@ def walk(
     if to == "previous":
         return next((row for row in reversed(rows) if row < number), rows[-1])
     return next((row for row in rows if row > number), rows[0])
+
+
+def describe(emit: Emit, unwanted: threading.Event, model: Any) -> dict[str, Any]:
+    """What a model says of itself before it is downloaded; a UserError says why it can't be used."""
+    from pipeline import model as models
+
+    return to_json(models.describe(from_json(Model, model, "model")))
 
 
 def create(emit: Emit, unwanted: threading.Event, run: Any, by: str) -> str:
@@ -126,4 +133,5 @@ def _version(paths: list[Path]) -> Version:
 
 
 if __name__ == "__main__":
-    child.serve({"inspect": inspect, "preview": preview, "walk": walk, "create": create, "warm": warm})
+    verbs: tuple[child.Handler, ...] = (inspect, preview, walk, describe, create, warm)
+    child.serve({verb.__name__: verb for verb in verbs})

@@ -204,6 +204,11 @@ class TrainConfig:
                 f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}; choose one that does."
             )
 
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a whole run over so many rows (the last batch of an epoch may be short)."""
+        planned = math.ceil(self.epochs * math.ceil(rows / self.batch_size))
+        return min(planned, self.max_steps) if self.max_steps else max(1, planned)
+
 
 @dataclass(frozen=True)
 class Model:

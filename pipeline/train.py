@@ -12,7 +12,6 @@ if __name__ == "__main__":  # the lock and the first event come before the heavy
 
     sys.exit(job.main("train"))
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -174,15 +173,9 @@ def micro_batch(config: TrainConfig) -> int:
     return max(n for n in range(1, most + 1) if config.batch_size % n == 0)
 
 
-def steps(config: TrainConfig, rows: int) -> int:
-    """Optimizer steps of the whole run (the last batch of an epoch may be short)."""
-    planned = math.ceil(config.epochs * math.ceil(rows / config.batch_size))
-    return min(planned, config.max_steps) if config.max_steps else max(1, planned)
-
-
 def sft_config(config: TrainConfig, rows: int, has_validation: bool, folder: Path) -> SFTConfig:
     """Our settings in TRL's words. The one place where the two vocabularies meet."""
-    total, micro = steps(config, rows), micro_batch(config)
+    total, micro = config.steps(rows), micro_batch(config)
     every = config.eval_steps or max(1, total // EVALUATIONS)
     on_cpu = model.device().type == "cpu"
     compute = model.dtype(config.memory)

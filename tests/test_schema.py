@@ -92,3 +92,17 @@ def test_any_json_becomes_a_valid_noun_or_a_sentence(noun, data):
     except UserError:
         return
     assert from_json(noun, to_json(made), "here") == made
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "steps"),
+    [
+        (380, {"epochs": 3.0, "batch_size": 8}, 144),  # 48 a pass, the last one short
+        (380, {"epochs": 3.0, "batch_size": 8, "max_steps": 5}, 5),
+        (7, {"epochs": 2.5, "batch_size": 3}, 8),
+        (1, {"epochs": 0.01}, 1),
+    ],
+)
+def test_the_steps_of_a_run_are_counted_beforehand(rows, settings, steps):
+    """By hand: passes over the rows, in batches; never none at all."""
+    assert TrainConfig(**settings).steps(rows) == steps

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import example, generate, jobs, sides
 from pipeline.schema import Decoding
-from ui import access, chat, children, compare
+from ui import access, chat, children, compare, turns
 
 PLAIN = (24, 0.0, 1.0, 42)
 PROBES = ("<img src=x onerror=alert(1)>", "</div><script>alert(1)</script>", '"><svg onload=alert(1)>')
@@ -65,22 +65,22 @@ def test_a_typed_message_is_answered_by_both(run):
 
 def test_the_next_message_continues_each_sides_own_conversation(run):
     """Base is told what base said, tuned what tuned said; a fresh start or another system prompt begins anew."""
-    turns = [
+    said = [
         {"prompt": "old", "fresh": True, "system": "", "base": {"text": "b0"}, "tuned": {"text": "t0"}},
         {"prompt": "one", "fresh": True, "system": "Be kind.", "base": {"text": "b1"}, "tuned": {"text": "t1"}},
         {"prompt": "lost"},
         {"prompt": "two", "fresh": False, "system": "Be kind."},
     ]
-    assert compare.messages(turns, "tuned") == [
+    assert turns.messages(said, "tuned") == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": "t1"},
         {"role": "user", "content": "two"},
     ]
-    assert compare.messages(turns, "base")[2]["content"] == "b1"
-    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: turns[:2]}, "Be brief.", *PLAIN))
+    assert turns.messages(said, "base")[2]["content"] == "b1"
+    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: said[:2]}, "Be brief.", *PLAIN))
     assert kept[run.name][-1]["fresh"]
-    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: turns[:2]}, "Be kind.", *PLAIN))
+    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: said[:2]}, "Be kind.", *PLAIN))
     assert not kept[run.name][-1]["fresh"]
 
 
@@ -151,12 +151,12 @@ def test_stop_keeps_what_was_said(run):
 def test_conversations_are_kept_per_run_and_bounded():
     """The newest turns of the newest runs; another run's conversation is untouched."""
     kept: object = {}
-    for number in range(compare.KEPT_RUNS + 3):
-        kept = compare.remember(kept, f"run-{number}", [{"prompt": str(i)} for i in range(100)])
-    assert len(kept) == compare.KEPT_RUNS
-    assert f"run-{compare.KEPT_RUNS + 2}" in kept
-    assert all(len(turns) == compare.KEPT_TURNS and turns[-1]["prompt"] == "99" for turns in kept.values())
-    assert compare.remember({"a": [1], "b": [2]}, "a", []) == {"b": [2], "a": []}
+    for number in range(turns.KEPT_RUNS + 3):
+        kept = turns.remember(kept, f"run-{number}", [{"prompt": str(i)} for i in range(100)])
+    assert len(kept) == turns.KEPT_RUNS
+    assert f"run-{turns.KEPT_RUNS + 2}" in kept
+    assert all(len(said) == turns.KEPT_TURNS and said[-1]["prompt"] == "99" for said in kept.values())
+    assert turns.remember({"a": [1], "b": [2]}, "a", []) == {"b": [2], "a": []}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_conversations_are_kept_per_run_and_bounded():
 )  # fmt: skip
 def test_what_a_browser_sends_may_be_anything(junk):
     """What is no turn is left out."""
-    assert compare.remembered(junk, "r") == []
+    assert turns.remembered(junk, "r") == []
 
 
 @pytest.mark.parametrize("probe", PROBES)

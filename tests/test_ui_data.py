@@ -69,7 +69,7 @@ def looked(choice, number=None, view="text", asked=DEFAULT) -> list:
     """Everything `look` yields, in order."""
 
     async def gather():
-        return [update async for update in data.look(choice, *asked, number, view, None, None)]
+        return [update async for update in data.look(None, None, choice, *asked, number, view)]
 
     return asyncio.run(gather())
 
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_counts(tmp_path):
 
 def test_a_file_that_can_be_read_becomes_the_choice(tmp_path):
     """The choice is an id, the upload field is empty again, and no sentence is left over."""
-    choice, row, refused, field = data.take(str(messy(tmp_path)), None, None)
+    choice, row, refused, field = data.take(None, None, str(messy(tmp_path)))
     assert re.fullmatch("[0-9a-f]{32}", choice["upload"])
     assert (row, refused, field) == (None, "", None)
     summary = looked(choice)[1][1]
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_read_changes_nothing_but_says_why(tmp_path, home)
     """The choice before stays, and no copy of the file is kept."""
     broken = tmp_path / "broken.json"
     broken.write_text('{"half": ')
-    choice, row, refused, _ = data.take(str(broken), None, None)
+    choice, row, refused, _ = data.take(None, None, str(broken))
     assert choice == row == gr.skip()
     assert "broken.json: not valid JSON" in refused
     assert list((home / "uploads").iterdir()) == []
@@ -174,17 +174,17 @@ def test_a_file_that_cannot_be_read_changes_nothing_but_says_why(tmp_path, home)
 
 def test_walking_shows_the_next_row_and_its_number():
     """Also to a row that is not used: its number stays in the field, and the reason is told."""
-    number, shown, answer = data.show("next", TINY, *DEFAULT, 2, "text", None, None)
+    number, shown, answer = data.show(None, None, "next", TINY, *DEFAULT, 2, "text")
     assert (number, answer) == (3, "")
     assert texts.ROW_TITLE.format(row=3) in shown
 
 
 def test_a_row_that_is_not_used_says_why(tmp_path):
     upload = {"upload": uploads.keep(messy(tmp_path))}
-    number, shown, _ = data.show("problem", upload, *DEFAULT, 1, "text", None, None)
+    number, shown, _ = data.show(None, None, "problem", upload, *DEFAULT, 1, "text")
     assert number == 5
     assert "an empty answer" in shown
-    assert data.show("next", upload, *DEFAULT, 4, "text", None, None)[0] == 6
+    assert data.show(None, None, "next", upload, *DEFAULT, 4, "text")[0] == 6
 
 
 def test_the_way_to_problems_is_there_only_where_there_are_some(tmp_path):
@@ -197,9 +197,9 @@ def test_guests_bring_no_data(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "somebody/space")
     assert looked(TINY) == [(gr.skip(),) * 6]
     for refused in (
-        lambda: data.pick("yoda", None, None),
-        lambda: data.take("rows.csv", None, None),
-        lambda: data.show("here", TINY, *DEFAULT, 1, "text", None, None),
+        lambda: data.pick(None, None, "yoda"),
+        lambda: data.take(None, None, "rows.csv"),
+        lambda: data.show(None, None, "here", TINY, *DEFAULT, 1, "text"),
     ):
         with pytest.raises(gr.Error, match="Only the owner"):
             refused()
@@ -209,7 +209,7 @@ def test_the_base_answers_beside_the_reference(tmp_path):
     """The model is asked everything before the last answer; the buttons are as before in the end."""
 
     async def gather():
-        return [update async for update in ask_base.ask(TINY, *DEFAULT, 2, None, None)]
+        return [update async for update in ask_base.ask(None, None, TINY, *DEFAULT, 2)]
 
     told = asyncio.run(gather())
     html = told[-2][0]

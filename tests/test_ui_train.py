@@ -87,30 +87,21 @@ def test_a_preset_is_a_valid_config(preset, model):
 
 def test_a_preset_fills_nothing_where_settings_were_changed_by_hand():
     """No preset is chosen then; another model must not overwrite them."""
-    assert all(map(skipped, train.fill(None, "tiny-chat", None, None)))
-    assert train.fill("quick", "tiny-chat", None, None)[0] == 1.0
-
-
-@pytest.mark.parametrize("rows", [1, 7, 8, 380])
-@pytest.mark.parametrize("values", [{}, {"epochs": 0.01}, {"epochs": 2.5, "batch_size": 3}, {"max_steps": 5}])
-def test_the_planned_steps_are_the_trainers(rows, values):
-    """The page counts as the training does."""
-    from pipeline.train import steps
-
-    assert live.planned_steps(TrainConfig(**values), rows) == steps(TrainConfig(**values), rows)
+    assert all(map(skipped, train.fill(None, None, None, "tiny-chat")))
+    assert train.fill(None, None, "quick", "tiny-chat")[0] == 1.0
 
 
 def test_the_plan_counts_the_rows_or_names_the_number_that_cannot_be(reader):
     """Rows come from the reader; a wrong number is said before the start."""
-    assert "380 rows, 3 epochs = 144 steps" in train.plan(CHOICE, None, 3, 8, 0, None, None)
-    assert "epochs" in train.plan(CHOICE, None, 0, 8, 0, None, None)
-    assert train.plan({"upload": "0" * 32}, None, 3, 8, 0, None, None) == ""
+    assert "380 rows, 3 epochs = 144 steps" in train.plan(None, None, CHOICE, None, 3, 8, 0)
+    assert "epochs" in train.plan(None, None, CHOICE, None, 0, 8, 0)
+    assert train.plan(None, None, {"upload": "0" * 32}, None, 3, 8, 0) == ""
 
 
 def test_the_line_of_what_is_learned_from():
     """The file's name, escaped; without a choice, what to do."""
-    assert "tiny-yoda.jsonl" in train.learns_from(CHOICE, None, None, None)
-    assert texts.LEARNS_FROM_NOTHING in train.learns_from({"upload": "0" * 32}, None, None, None)
+    assert "tiny-yoda.jsonl" in train.learns_from(None, None, CHOICE, None)
+    assert texts.LEARNS_FROM_NOTHING in train.learns_from(None, None, {"upload": "0" * 32}, None)
 
 
 # --- what is shown
@@ -229,9 +220,9 @@ def test_a_guest_starts_nothing(make_run, monkeypatch):
     jobs.share(folder, True)
     for handler in (watch.stop, watch.cancel, watch.resume, train.reuse):
         with pytest.raises(gr.Error, match="Only the owner may"):
-            handler(folder.name, None, None)
+            handler(None, None, folder.name)
     with pytest.raises(gr.Error, match="Only the owner may train"):
-        train.start(CHOICE, None, "tiny-chat", "x", None, None)
+        train.start(None, None, CHOICE, None, "tiny-chat", "x")
 
 
 def test_no_run_and_a_damaged_one_are_told_in_the_panel(make_run):
@@ -254,14 +245,14 @@ def test_a_log_is_told_by_its_last_line_that_says_something(tmp_path):
 def test_a_tick_sends_only_what_changed(make_run):
     """Nothing new: nothing sent, and the timer stops once the run has ended."""
     folder = told_run(make_run(), "stopped", kept=True)
-    first = watch.tick(folder.name, None, None, None)
+    first = watch.tick(None, None, folder.name, None)
     assert not any(map(skipped, first))
-    again = watch.tick(folder.name, first[-2], None, None)
+    again = watch.tick(None, None, folder.name, first[-2])
     timer = again[-3]
     assert timer.active is False
     assert all(map(skipped, [*again[:-3], again[-1]]))
     tell(folder, "note", text="Something new.")
-    changed = dict(zip(watch.DRAWN, watch.tick(folder.name, again[-2], None, None), strict=False))
+    changed = dict(zip(watch.DRAWN, watch.tick(None, None, folder.name, again[-2]), strict=False))
     assert "Something new." in changed["panel"]
     assert skipped(changed["curve"])
 
@@ -269,7 +260,7 @@ def test_a_tick_sends_only_what_changed(make_run):
 def test_settings_of_a_run_go_back_into_the_form(make_run):
     """Every field of the form as that run had it, its model by name, and no preset that would overwrite them."""
     folder = make_run(rank=4, memory="32-bit", target_modules="q_proj")
-    model, other, preset, *values = train.reuse(folder.name, None, None)
+    model, other, preset, *values = train.reuse(None, None, folder.name)
     assert (model, other, preset) == ("tiny-chat", "tiny-chat", None)
     asked = dataclasses.asdict(jobs.load(folder).config)
     assert dict(zip(train.FIELDS, values, strict=True)) == {name: asked[name] for name in train.FIELDS}
@@ -287,7 +278,7 @@ def wait(folder, *states, seconds=120):
 
 def test_start_stop_and_resume(home, reader):
     """The form becomes a run that is chosen at the top and works; stop keeps, resume goes on from there to the end."""
-    update = train.start(CHOICE, None, "tiny-chat", "my <run>", None, None, **{**QUICK, "max_steps": 400})
+    update = train.start(None, None, CHOICE, None, "tiny-chat", "my <run>", **{**QUICK, "max_steps": 400})
     folder = home / "runs" / update.value
     config = json.loads((folder / "config.json").read_text())
     assert (config["name"], config["model"], config["max_steps"]) == ("my <run>", "tiny-chat", 400)
@@ -298,13 +289,13 @@ def test_start_stop_and_resume(home, reader):
     assert texts.RUN_PHASES["training"] in drawn["panel"]
     assert drawn["curve"]["train"]
     assert drawn["timer"].active
-    watch.stop(folder.name, None, None)
+    watch.stop(None, None, folder.name)
     wait(folder, "stopped")
     assert buttons(folder)["resume"].startswith("Resume from step")
     assert "compare" in buttons(folder)
-    watch.resume(folder.name, None, None)
+    watch.resume(None, None, folder.name)
     assert "cancel" in buttons(folder)
-    watch.cancel(folder.name, None, None)
+    watch.cancel(None, None, folder.name)
     assert jobs.status(folder) == "stopped"
     assert "Cancelled" in shown(folder)["panel"]
 
@@ -312,7 +303,7 @@ def test_start_stop_and_resume(home, reader):
 def test_a_second_click_starts_no_second_run(home):
     """While one is being started, another start is refused; nothing is left behind."""
     with train._starting, pytest.raises(gr.Error, match="being started"):
-        train.start(CHOICE, None, "tiny-chat", "x", None, None, **QUICK)
+        train.start(None, None, CHOICE, None, "tiny-chat", "x", **QUICK)
     assert not list(home.glob("runs/*"))
 
 

@@ -20,9 +20,15 @@ ANSWER_TOKENS = 256
 
 @errors.shown
 async def ask(
-    choice: Any, model: str | None, system: str | None, loss_on: str | None, max_length: float | None,
-    number: float | None, request: gr.Request, profile: gr.OAuthProfile | None,
-) -> AsyncIterator[tuple[Any, ...]]:  # fmt: skip
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    choice: Any,
+    model: str | None,
+    system: str | None,
+    loss_on: str | None,
+    max_length: float | None,
+    number: float | None,
+) -> AsyncIterator[tuple[Any, ...]]:
     """The base answers the row's last question, before any training, beside the answer in the data."""
     access.visitor(request, profile, "ask the base")
     try:

@@ -17,12 +17,11 @@ from gradio.components import Component
 from pipeline import dataset, jobs
 from pipeline.conversations import split_answer
 from pipeline.errors import UserError
-from pipeline.schema import Decoding, Message, settings, to_json
-from ui import access, chat, children, errors, form, runs, texts
+from pipeline.schema import Decoding, settings, to_json
+from ui import access, chat, children, errors, form, runs, texts, turns
 from ui.chat import Turn
 
 MOST_ROWS = 60  # held-out rows offered as prompts
-KEPT_TURNS, KEPT_RUNS = 40, 8  # of conversations, in the browser's storage
 FIELDS = tuple(settings(Decoding))
 DOWNLOAD = """(run, all) => {
   const file = new Blob([JSON.stringify({run, turns: (all || {})[run] || []}, null, 2)], {type: 'application/json'});
@@ -151,7 +150,7 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
         return *of_no_run(), "", chat.mark(None), chat.conversation([]), ""
     folder = access.run(who, run)
     system = jobs.load(folder).source.system or ""
-    return *of_run(folder), system, chat.mark(None), chat.conversation(remembered(conversations, run)), ""
+    return *of_run(folder), system, chat.mark(None), chat.conversation(turns.remembered(conversations, run)), ""
 
 
 @errors.shown
@@ -192,11 +191,11 @@ async def ask(
     folder = access.run(who, run)
     if not (prompt or "").strip():
         raise UserError(texts.NOTHING_TO_ASK)
-    turns = remembered(conversations, folder.name)
+    said = turns.remembered(conversations, folder.name)
     system = (system or "").strip()
-    fresh = not turns or system != context(turns)[0].get("system", "")
+    fresh = not said or system != turns.context(said)[0].get("system", "")
     turn = {"prompt": prompt, "fresh": fresh, "system": system}
-    async for update in answer(folder, turns, turn, conversations, decoding, session(request)):
+    async for update in answer(folder, said, turn, conversations, decoding, session(request)):
         yield update
 
 
@@ -215,24 +214,22 @@ async def ask_row(
     rows = offered(folder)
     if not 0 <= index < len(rows):
         raise UserError(texts.NO_SUCH_ROW)
-    turns = remembered(conversations, folder.name)
-    async for update in answer(
-        folder, turns, {**rows[index], "fresh": True}, conversations, decoding, session(request)
-    ):
+    said = turns.remembered(conversations, folder.name)
+    async for update in answer(folder, said, {**rows[index], "fresh": True}, conversations, decoding, session(request)):
         yield update
 
 
 async def answer(
-    folder: Path, turns: list[Turn], turn: Turn, conversations: Any, decoding: Sequence[Any], session: str
+    folder: Path, said: list[Turn], turn: Turn, conversations: Any, decoding: Sequence[Any], session: str
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Updates of history, live, prompt, conversations, mark, ask, stop while both sides answer."""
     chosen = form.read(Decoding, FIELDS, decoding)
-    asked = {side: messages([*turns, turn], side) for side in chat.SIDES}
-    shown, later, opened = chat.conversation(turns) if turns else "", bool(turns), None
+    asked = {side: turns.messages([*said, turn], side) for side in chat.SIDES}
+    shown, later, opened = chat.conversation(said) if said else "", bool(said), None
     stop = _stops[session] = threading.Event()
     working = (gr.Button(visible=False), gr.Button(visible=True))
     rest = (gr.Button(visible=True), gr.Button(visible=False))
-    pending = remember(conversations, folder.name, [*turns, turn])
+    pending = turns.remember(conversations, folder.name, [*said, turn])
     yield shown, chat.turn(turn, later, texts.STARTING), "", pending, gr.skip(), *working
     try:
         growing = {side: {"text": ""} for side in chat.SIDES}
@@ -252,12 +249,12 @@ async def answer(
         assert opened is not None
         cut = {"cut": True} if stop.is_set() else {}
         finished = {side: {**opened[side], **({} if opened[side]["stopped"] else cut)} for side in chat.SIDES}
-        turns = [*turns, {**turn, **finished}]
-        kept = remember(conversations, folder.name, turns)
-        yield chat.conversation(turns), "", gr.skip(), kept, chat.mark(opened), *rest
+        said = [*said, {**turn, **finished}]
+        kept = turns.remember(conversations, folder.name, said)
+        yield chat.conversation(said), "", gr.skip(), kept, chat.mark(opened), *rest
     except UserError as error:
-        kept = remember(conversations, folder.name, turns)
-        yield chat.conversation(turns), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *rest
+        kept = turns.remember(conversations, folder.name, said)
+        yield chat.conversation(said), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *rest
     finally:
         if _stops.get(session) is stop:
             del _stops[session]
@@ -277,7 +274,7 @@ def clear(
 ) -> tuple[str, str, dict[str, Any]]:
     """Forget this run's conversation in this browser."""
     access.visitor(request, profile, "chat")
-    return chat.conversation([]), "", remember(conversations, run or "", [])
+    return chat.conversation([]), "", turns.remember(conversations, run or "", [])
 
 
 @errors.shown
@@ -314,49 +311,3 @@ def offered(folder: Path) -> list[Turn]:
         if len(asked) == 1 and asked[0]["role"] == "user" and not row.get("tools"):
             found.append({"prompt": asked[0]["content"], "system": system, "reference": reference})
     return found[:MOST_ROWS]
-
-
-def context(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns since the last fresh start."""
-    start = max((i for i, turn in enumerate(turns) if turn.get("fresh")), default=0)
-    return list(turns[start:])
-
-
-def messages(turns: Sequence[Turn], side: str) -> list[Message]:
-    """What one side has been told and has said since the last fresh start, ending in the question."""
-    told = context(turns)
-    system = told[0].get("system")
-    found: list[Message] = [{"role": "system", "content": system}] if system else []
-    for turn in told[:-1]:
-        if "text" in (turn.get(side) or {}):
-            found += [{"role": "user", "content": turn["prompt"]}, {"role": "assistant", "content": turn[side]["text"]}]
-    return [*found, {"role": "user", "content": told[-1]["prompt"]}]
-
-
-def remembered(conversations: Any, run: str) -> list[Turn]:
-    """A run's turns as the browser kept them. It may hold anything: what is no turn is left out."""
-    kept = conversations.get(run) if isinstance(conversations, dict) else None
-    return [turn for turn in kept if valid(turn)] if isinstance(kept, list) else []
-
-
-def valid(turn: Any) -> bool:
-    if not (isinstance(turn, dict) and isinstance(turn.get("prompt"), str)):
-        return False
-    numbers = (int, float)
-    return all(isinstance(turn.get(key, ""), str) for key in ("system", "reference")) and all(
-        isinstance(told := turn.get(side, {}), dict)
-        and isinstance(told.get("text", ""), str)
-        and isinstance(told.get("tokens", 0), numbers)
-        and isinstance(told.get("seconds", 0), numbers)
-        and ("tokens" not in told or {"seconds", "stopped"} <= told.keys())
-        for side in chat.SIDES
-    )
-
-
-def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> dict[str, Any]:
-    """The browser's conversations with this run's newest turns; the oldest ones make room."""
-    others = (
-        {name: kept for name, kept in conversations.items() if name != run} if isinstance(conversations, dict) else {}
-    )
-    recent = dict(list(others.items())[-(KEPT_RUNS - 1) :])
-    return {**recent, run: list(turns)[-KEPT_TURNS:]}

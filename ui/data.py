@@ -174,7 +174,7 @@ def _wire_asking(parts: Parts) -> None:
 
 
 @errors.shown
-def pick(example: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple[Any, ...]:
+def pick(request: gr.Request, profile: gr.OAuthProfile | None, example: str | None) -> tuple[Any, ...]:
     """An example is chosen."""
     access.visitor(request, profile, "bring data")
     source_of({"example": example}, None)
@@ -182,7 +182,7 @@ def pick(example: str | None, request: gr.Request, profile: gr.OAuthProfile | No
 
 
 @errors.shown
-def take(file: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> tuple[Any, ...]:
+def take(request: gr.Request, profile: gr.OAuthProfile | None, file: str | None) -> tuple[Any, ...]:
     """A file was uploaded: it becomes the choice if it can be read; what was chosen before stays if it can't."""
     access.visitor(request, profile, "bring data")
     if not file:
@@ -198,9 +198,16 @@ def take(file: str | None, request: gr.Request, profile: gr.OAuthProfile | None)
 
 @errors.shown
 async def look(
-    choice: Any, model: str | None, system: str | None, loss_on: str | None, max_length: float | None,
-    number: float | None, view: str | None, request: gr.Request, profile: gr.OAuthProfile | None,
-) -> AsyncIterator[tuple[Any, ...]]:  # fmt: skip
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    choice: Any,
+    model: str | None,
+    system: str | None,
+    loss_on: str | None,
+    max_length: float | None,
+    number: float | None,
+    view: str | None,
+) -> AsyncIterator[tuple[Any, ...]]:
     """Everything about the choice: counts and the row at once, the tokens of all rows when they are counted."""
     who = access.visitor(request, profile)
     if not who.owner:
@@ -244,9 +251,17 @@ def _row(asked: Question, number: float | None, view: str | None) -> tuple[int |
 
 @errors.shown
 def show(
-    to: str, choice: Any, model: str | None, system: str | None, loss_on: str | None, max_length: float | None,
-    number: float | None, view: str | None, request: gr.Request, profile: gr.OAuthProfile | None,
-) -> tuple[Any, ...]:  # fmt: skip
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    to: str,
+    choice: Any,
+    model: str | None,
+    system: str | None,
+    loss_on: str | None,
+    max_length: float | None,
+    number: float | None,
+    view: str | None,
+) -> tuple[Any, ...]:
     """The row of this number, or the "next", the "previous", the next with a "problem"."""
     access.visitor(request, profile, "look at data")
     asked = question(choice, model, system, loss_on, max_length)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 
 from pipeline import jobs
 from pipeline.events import JobView, View
-from pipeline.schema import TrainConfig
 from pipeline.terminal import LOWER_IS_BETTER, duration
 from ui import texts
 
@@ -109,10 +108,12 @@ def plan(rows: int, epochs: float, steps: int) -> str:
     return wording.format(rows=rows, epochs=texts.EPOCHS[epochs == 1].format(epochs=epochs), steps=steps)
 
 
-def planned_steps(config: TrainConfig, rows: int) -> int:
-    """What `pipeline.train.steps` will say; that module is too heavy for the page."""
-    planned = math.ceil(config.epochs * math.ceil(rows / config.batch_size))
-    return min(planned, config.max_steps) if config.max_steps else max(1, planned)
+def model_facts(facts: Mapping[str, Any]) -> str:
+    """What a model's own files say of it, in a line."""
+    size = facts["parameters"] and texts.PARAMETERS.format(millions=facts["parameters"] / 1e6)
+    context = facts["context"] and texts.READS.format(tokens=facts["context"])
+    layers = facts["layers"] and texts.LAYERS.format(n=facts["layers"])
+    return " · ".join(filter(None, [size, layers, context, facts["architecture"]]))
 
 
 def short_model(model: str | None) -> str:

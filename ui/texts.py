@@ -230,6 +230,10 @@ ALL_RUNS = "All runs"
 NO_RUNS = "None yet."
 RUN_COLUMNS = ("name", "model", "state", "loss", "validation loss", "when")
 
+PARAMETERS = "{millions:,.0f} million parameters"
+LAYERS = "{n} layers"
+READS = "reads up to {tokens:,} tokens"
+
 # --- Compare
 NO_RUN_YET = "No run is chosen. Pick one at the top, or train one under Train."
 ABOUT = "Base is {model} as it came. Tuned is the same copy of its weights with what “{run}” has learned switched on."

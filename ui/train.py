@@ -17,7 +17,7 @@ from pipeline.schema import Run, Source, TrainConfig, Visitor, settings, to_json
 from ui import access, children, data, errors, form, live, runs, texts, watch
 
 CURVE_SCRIPT = (Path(__file__).parent / "curve.js").read_text()
-CREATE_SECONDS, COUNT_SECONDS = 600.0, 60.0
+CREATE_SECONDS, COUNT_SECONDS, DESCRIBE_SECONDS = 600.0, 60.0, 120.0
 
 IN_SIGHT = PRESET_FIELDS = ("epochs", "learning_rate", "batch_size", "rank", "alpha")
 ON_DATA_TAB = ("loss_on", "max_length")  # drawn where their effect is seen, in the preview
@@ -45,6 +45,7 @@ class Parts:
     """The tab's components. `model` and `fields` are the form; the rest shows the chosen run."""
 
     model: gr.Dropdown
+    model_facts: gr.HTML
     fields: dict[str, Component]
     timer: gr.Timer
     learns_from: gr.HTML
@@ -88,6 +89,7 @@ def _draw_form() -> dict[str, Any]:
             [(label, name) for name, label in texts.PRESETS.items()], value=FIRST_PRESET, interactive=True,
             label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset", scale=5, min_width=330,
         )  # fmt: skip
+    model_facts = gr.HTML(elem_id="train-model-facts", padding=False)
     values = preset_values(FIRST_PRESET, form.FIRST_MODEL)
     with gr.Row(elem_id="train-settings"):
         fields = form.draw(TrainConfig, IN_SIGHT, values)
@@ -101,7 +103,8 @@ def _draw_form() -> dict[str, Any]:
     with gr.Accordion(texts.TRAIN_ADVANCED, open=False, elem_id="train-advanced"):
         fields |= _draw_advanced(set(fields))
     return {
-        "learns_from": learns_from, "planned": planned, "model": model, "fields": fields, "preset": preset, "name": name, "start": start,
+        "learns_from": learns_from, "planned": planned, "model": model, "model_facts": model_facts, "fields": fields,
+        "preset": preset, "name": name, "start": start,
     }  # fmt: skip
 
 
@@ -170,6 +173,10 @@ def _wire_form(parts: Parts, dataset: data.Parts, page: gr.Blocks) -> None:
     private: dict[str, Any] = {"api_visibility": "private", **QUIET}
     parts.model.input(None, parts.model, dataset.model, js=SAME, **private)
     dataset.model.input(None, dataset.model, parts.model, js=SAME, **private)
+    parts.model.change(
+        about_model, parts.model, parts.model_facts, trigger_mode="always_last", api_name="about_model",
+        api_visibility="undocumented", show_progress="minimal", concurrency_limit=None,
+    )  # fmt: skip
     suited = [parts.fields[name] for name in PRESET_FIELDS]
     for source in (parts.preset.input, parts.model.change):
         source(fill, [parts.preset, parts.model], suited, api_name="fill", api_visibility="undocumented", **QUIET)
@@ -201,7 +208,7 @@ def preset_values(preset: str, model: str | None) -> dict[str, Any]:
 
 
 @errors.shown
-def fill(preset: str | None, model: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> Any:
+def fill(request: gr.Request, profile: gr.OAuthProfile | None, preset: str | None, model: str | None) -> Any:
     """The preset's values for the model; where settings were changed by hand, they stay."""
     access.visitor(request, profile)
     if preset not in PRESETS:
@@ -212,7 +219,7 @@ def fill(preset: str | None, model: str | None, request: gr.Request, profile: gr
 
 @errors.shown
 def learns_from(
-    choice: dict[str, str] | None, system: str | None, request: gr.Request, profile: gr.OAuthProfile | None
+    request: gr.Request, profile: gr.OAuthProfile | None, choice: dict[str, str] | None, system: str | None
 ) -> str:
     """The line that says which rows the next run learns from."""
     access.visitor(request, profile)
@@ -225,9 +232,14 @@ def learns_from(
 
 @errors.shown
 def plan(
-    choice: dict[str, str] | None, system: str | None, epochs: float | None, batch_size: float | None,
-    max_steps: float | None, request: gr.Request, profile: gr.OAuthProfile | None,
-) -> str:  # fmt: skip
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    choice: dict[str, str] | None,
+    system: str | None,
+    epochs: float | None,
+    batch_size: float | None,
+    max_steps: float | None,
+) -> str:
     """How many steps the next run takes, or which number can't be; nothing while the rows can't be read."""
     who = access.visitor(request, profile)
     if not who.owner:
@@ -240,7 +252,7 @@ def plan(
         rows = _rows(data.source_of(choice, system))
     except UserError:  # the Data tab says why
         return ""
-    return f'<p class="quiet">{live.plan(rows, wanted.epochs, live.planned_steps(wanted, rows))}</p>'
+    return f'<p class="quiet">{live.plan(rows, wanted.epochs, wanted.steps(rows))}</p>'
 
 
 def _rows(source: Source) -> int:
@@ -256,9 +268,14 @@ def _rows(source: Source) -> int:
 
 @errors.shown
 def start(
-    choice: dict[str, str] | None, system: str | None, model: str | None, name: str | None,
-    request: gr.Request, profile: gr.OAuthProfile | None, **values: Any,
-) -> Any:  # fmt: skip
+    request: gr.Request,
+    profile: gr.OAuthProfile | None,
+    choice: dict[str, str] | None,
+    system: str | None,
+    model: str | None,
+    name: str | None,
+    **values: Any,
+) -> Any:
     """Make a run of the form and start it; the bar at the top shows it then. One at a time."""
     who = access.visitor(request, profile, "train")
     if not _starting.acquire(blocking=False):
@@ -272,17 +289,36 @@ def start(
 
 
 def _create(who: Visitor, source: Source, model: str | None, name: str | None, values: dict[str, Any]) -> Path:
-    if not (model or "").strip():
-        raise UserError(texts.NO_MODEL)
     wanted = form.read(TrainConfig, tuple(values), tuple(values.values()))
-    chosen = config.locate_model(str(model).strip(), home.home())
+    chosen = located(model)
+    children.READER.ask("describe", DESCRIBE_SECONDS, model={"base": chosen})
     run = Run(chosen, source, (name or "").strip() or Path(source.path).stem, wanted)
     made = children.READER.ask("create", CREATE_SECONDS, run=to_json(run), by=who.name)
     return access.run(who, made)
 
 
+def located(model: str | None) -> str:
+    """What somebody chose or typed, as a Hub id or a folder's path."""
+    if not (model or "").strip():
+        raise UserError(texts.NO_MODEL)
+    return config.locate_model(str(model).strip(), home.home())
+
+
 @errors.shown
-def reuse(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def about_model(request: gr.Request, profile: gr.OAuthProfile | None, model: str | None) -> str:
+    """What the chosen model says of itself, without downloading it, or why it can't be used."""
+    who = access.visitor(request, profile)
+    if not who.owner:
+        return ""
+    try:
+        facts = children.READER.ask("describe", DESCRIBE_SECONDS, model={"base": located(model)})
+    except UserError as error:
+        return f'<p class="run-error" role="alert">{escape(str(error))}</p>'
+    return f'<p class="quiet">{escape(live.model_facts(facts))}</p>'
+
+
+@errors.shown
+def reuse(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     """The form as it was when this run was made; no preset, so that none overwrites it."""
     who = access.visitor(request, profile, "train")
     asked = jobs.load(access.run(who, run))

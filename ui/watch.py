@@ -26,7 +26,7 @@ NO_RUN: dict[str, Any] = {
 
 
 @errors.shown
-def stop(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def stop(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     who = access.visitor(request, profile, "stop a training")
     folder = access.run(who, run)
     jobs.stop(folder)
@@ -34,7 +34,7 @@ def stop(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) 
 
 
 @errors.shown
-def cancel(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def cancel(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     who = access.visitor(request, profile, "cancel a training")
     folder = access.run(who, run)
     jobs.cancel(folder)
@@ -42,7 +42,7 @@ def cancel(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None
 
 
 @errors.shown
-def resume(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def resume(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     who = access.visitor(request, profile, "resume a training")
     folder = access.run(who, run)
     jobs.resume(folder)
@@ -50,14 +50,14 @@ def resume(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None
 
 
 @errors.shown
-def show(run: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     """Another run was chosen, or the page was opened: draw all of it."""
     who = access.visitor(request, profile)
     return _draw(who, run)
 
 
 @errors.shown
-def tick(run: str | None, seen: Seen | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
+def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, seen: Seen | None) -> list[Any]:
     """Once a second while the chosen run works: what has changed since. The list at the top follows its state."""
     who = access.visitor(request, profile)
     updates = _draw(who, run, seen or {})

@@ -1,0 +1,57 @@
+"""A conversation as the browser keeps it: per run the turns, each with its prompt and what both sides said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.schema import Message
+from ui.chat import SIDES, Turn
+
+KEPT_TURNS, KEPT_RUNS = 40, 8  # in the browser's storage
+
+
+def context(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns since the last fresh start."""
+    start = max((i for i, turn in enumerate(turns) if turn.get("fresh")), default=0)
+    return list(turns[start:])
+
+
+def messages(turns: Sequence[Turn], side: str) -> list[Message]:
+    """What one side has been told and has said since the last fresh start, ending in the question."""
+    told = context(turns)
+    system = told[0].get("system")
+    found: list[Message] = [{"role": "system", "content": system}] if system else []
+    for turn in told[:-1]:
+        if "text" in (turn.get(side) or {}):
+            found += [{"role": "user", "content": turn["prompt"]}, {"role": "assistant", "content": turn[side]["text"]}]
+    return [*found, {"role": "user", "content": told[-1]["prompt"]}]
+
+
+def remembered(conversations: Any, run: str) -> list[Turn]:
+    """A run's turns as the browser kept them. It may hold anything: what is no turn is left out."""
+    kept = conversations.get(run) if isinstance(conversations, dict) else None
+    return [turn for turn in kept if valid(turn)] if isinstance(kept, list) else []
+
+
+def valid(turn: Any) -> bool:
+    if not (isinstance(turn, dict) and isinstance(turn.get("prompt"), str)):
+        return False
+    numbers = (int, float)
+    return all(isinstance(turn.get(key, ""), str) for key in ("system", "reference")) and all(
+        isinstance(told := turn.get(side, {}), dict)
+        and isinstance(told.get("text", ""), str)
+        and isinstance(told.get("tokens", 0), numbers)
+        and isinstance(told.get("seconds", 0), numbers)
+        and ("tokens" not in told or {"seconds", "stopped"} <= told.keys())
+        for side in SIDES
+    )
+
+
+def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> dict[str, Any]:
+    """The browser's conversations with this run's newest turns; the oldest ones make room."""
+    others = (
+        {name: kept for name, kept in conversations.items() if name != run} if isinstance(conversations, dict) else {}
+    )
+    recent = dict(list(others.items())[-(KEPT_RUNS - 1) :])
+    return {**recent, run: list(turns)[-KEPT_TURNS:]}
