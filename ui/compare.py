@@ -54,7 +54,7 @@ class Parts:
 
 
 def draw() -> Parts:
-    conversations = gr.BrowserState({}, storage_key="tuning-fork-conversations", secret="tuning-fork")
+    conversations = gr.BrowserState({}, storage_key="tuning-fork-conversations", secret="tuning-fork", render=False)
     with gr.Row(equal_height=False):
         about = gr.HTML(elem_id="compare-about", padding=False)
         mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False)
@@ -104,6 +104,7 @@ def draw() -> Parts:
 
 
 def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
+    parts.conversations.render()
     of_run = [parts.about, parts.rows, parts.share, parts.scores]
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "undocumented"}
     bar.run.change(

@@ -59,7 +59,7 @@ class Parts:
 
 
 def draw() -> Parts:
-    source = gr.BrowserState(FIRST, storage_key="tuning-fork-data", secret="tuning-fork")
+    source = gr.BrowserState(FIRST, storage_key="tuning-fork-data", secret="tuning-fork", render=False)
     with gr.Row():
         with gr.Column(scale=2, min_width=340):
             choosing = _draw_choice()
@@ -111,6 +111,7 @@ def _draw_row() -> dict[str, Any]:
 
 
 def wire(parts: Parts) -> None:
+    parts.source.render()  # out here: what is inside a tab nobody has opened yet remembers nothing
     _wire_choice(parts)
     _wire_walk(parts)
     _wire_asking(parts)

@@ -95,7 +95,7 @@ def panel(seen: Picture, now: float, owner: bool) -> str:
 
 
 def empty() -> str:
-    return f'<section class="run-panel"><h3>{texts.NOTHING_TRAINED}</h3><p>{texts.NOTHING_TRAINED_HELP}</p></section>'
+    return f'<section class="run-panel"><h2>{texts.NOTHING_TRAINED}</h2><p>{texts.NOTHING_TRAINED_HELP}</p></section>'
 
 
 def damaged(sentence: str) -> str:
@@ -123,7 +123,7 @@ def short_model(model: str | None) -> str:
 
 def _head(seen: Picture) -> str:
     line = f"{short_model(seen.run['model'])} · {plan(seen.rows, seen.epochs, seen.train.steps)}"
-    return f"<h3>{escape(seen.run['name'])} {chip(seen.run['status'])}</h3><p class='quiet'>{escape(line)}</p>"
+    return f"<h2>{escape(seen.run['name'])} {chip(seen.run['status'])}</h2><p class='quiet'>{escape(line)}</p>"
 
 
 def chip(status: str) -> str:

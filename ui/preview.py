@@ -120,8 +120,8 @@ def row(shown: Mapping[str, Any], view: str) -> str:
     return (
         f'<p class="row-title"><b>{escape(texts.ROW_TITLE.format(row=shown["row"]))}</b> '
         f'<span class="quiet">{escape(told)}</span></p>{gates}<div class="row-sides">'
-        f"<section><h3>{escape(texts.AS_CONVERSATION)}</h3>{box(bubbles(shown), texts.AS_CONVERSATION)}</section>"
-        f"<section><h3>{escape(title)} {legend(shown)}</h3>"
+        f"<section><h2>{escape(texts.AS_CONVERSATION)}</h2>{box(bubbles(shown), texts.AS_CONVERSATION)}</section>"
+        f"<section><h2>{escape(title)} {legend(shown)}</h2>"
         f"{box(tokens, title, 'tokens')}</section></div>{asked(shown)}"
     )
 

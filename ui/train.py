@@ -84,7 +84,7 @@ def draw() -> Parts:
 def _draw_form() -> dict[str, Any]:
     learns_from = gr.HTML(elem_id="train-learns-from")
     with gr.Row(elem_id="train-what"):
-        model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model", scale=5, min_width=230)
+        model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model", scale=3, min_width=200)
         preset = gr.Radio(
             [(label, name) for name, label in texts.PRESETS.items()], value=FIRST_PRESET, interactive=True,
             label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset", scale=5, min_width=330,
@@ -117,7 +117,7 @@ def _draw_advanced(drawn: set[str]) -> dict[str, Component]:
             for name, wish in known.items()
             if wish.group == group and name in FIELDS and name not in drawn and name not in ON_DATA_TAB
         ]
-        gr.Markdown(f"### {heading}")
+        gr.Markdown(f"## {heading}")
         with gr.Row():
             fields |= form.draw(TrainConfig, names)
     return fields

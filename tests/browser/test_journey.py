@@ -126,6 +126,7 @@ def train_through_a_reload(watch) -> str:
     page.reload()
     watch.tab("2 · Train")
     expect(page.locator("#train-run")).to_contain_text("my yoda")
+    expect(page.locator("#train-learns-from")).to_contain_text("my rows.jsonl")
     expect(page.locator("#train-compare")).to_be_visible(timeout=LONG)
     watch.picture("train-done")
     assert f"run={run}" in page.url

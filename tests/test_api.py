@@ -1,0 +1,382 @@
+"""Every event of the page, called over HTTP as anybody can call it: what it does, and whom it refuses."""
+
+import json
+import re
+import time
+
+import pytest
+from gradio_client import Client, handle_file
+
+from pipeline import example, jobs
+from tests.conftest import serve_app
+from tests.hub.server import serve
+from ui import texts
+
+RUN = example.NAME
+TINY = {"example": "tiny-yoda"}
+ROWS = (TINY, "tiny-chat", None, "answers", 1024)  # a choice on the Data tab and how it is read
+GREEDY = (24, 0.0, 1.0, 42)
+QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "save_steps": 200}
+WRONG_RUNS = ("no-such-run", "../../etc")
+# what a guest may do on a Space: look at shared runs and chat with them
+FOR_GUESTS = {
+    "data_look", "look", "data_rest", "fill", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
+    "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
+    "attach", "runs",
+}  # fmt: skip
+# of the events that get the chosen run: what only looks says it in its place, what needs no folder has nothing to say
+SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run"}
+NEEDS_NO_FOLDER = {"clear", "runs"}
+DECLARED: set[str] = set()
+
+
+def name_of(event: str) -> str:
+    """Where several events share a handler, Gradio numbers them: look, look_1, look_2 are one name here."""
+    return re.sub(r"_\d+$", "", event)
+
+
+class Page:
+    """The page over HTTP, in one session; it notes which events were called."""
+
+    def __init__(self, url: str) -> None:
+        self.client = Client(url, verbose=False)
+        config = self.client.config
+        self.events = {event["api_name"]: event for event in config["dependencies"] if event["backend_fn"]}
+        self.components = {component["id"]: component for component in config["components"]}
+        self.called: set[str] = set()
+
+    def submit(self, event: str, *values, **named):
+        """A job of the client's. Private events too: it is only the client that does not list them."""
+        number = self.events[event]["id"]
+        self.client.endpoints[number].is_valid = True
+        self.called.add(event)
+        return self.client.submit(*values, **named, fn_index=number)
+
+    def call(self, event: str, *values, **named):
+        return self.submit(event, *values, **named).result()
+
+    def each(self, name: str, *values) -> list:
+        """The answers of all events of this name."""
+        return [self.call(event, *values) for event in self.events if name_of(event) == name]
+
+    def refusal(self, event: str, run: str | None = None) -> str:
+        """The sentence with which an event answers to this run and empty fields; "" where it does not refuse."""
+        inputs = [self.components[number] for number in self.events[event]["inputs"]]
+        asked = [part for part in inputs if part["type"] != "state"]  # the server keeps those
+        values = [run if part["props"].get("elem_id") == "run" else None for part in asked]
+        return str(self.submit(event, *values).exception(timeout=60) or "")
+
+    def events_of_a_run(self) -> list[str]:
+        run = next(number for number, part in self.components.items() if part["props"].get("elem_id") == "run")
+        return [name for name, event in self.events.items() if run in event["inputs"]]
+
+
+def calls(*names: str):
+    """Declares which events a test calls; the fixture `page` fails it when it has left one out."""
+    DECLARED.update(names)
+
+    def note(test):
+        test.events = names
+        return test
+
+    return note
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The page, its home and the Hub it publishes to, once for this file."""
+    home = tmp_path_factory.mktemp("api") / "home"
+    with serve() as hub, serve_app(home, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_TOKEN="hf_read") as url:
+        yield Page(url), home, hub
+
+
+@pytest.fixture
+def page(app, request):
+    page = app[0]
+    page.called.clear()
+    yield page
+    declared = set(getattr(request.function, "events", ()))
+    left_out = {event for event in page.events if name_of(event) in declared} - page.called
+    assert not left_out, f"declared, but not called: {left_out}"
+
+
+@pytest.fixture
+def runs(app):
+    return app[1] / "runs"
+
+
+@pytest.fixture(scope="module")
+def messy(tmp_path_factory):
+    """Thirty rows; the answer of the fifth is empty."""
+    rows = [{"prompt": f"Question {i}?", "completion": f"Answer {i}." if i != 5 else ""} for i in range(1, 31)]
+    file = tmp_path_factory.mktemp("rows") / "messy.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def until(state, seconds: float = 120):
+    """What `state` returns once it returns something."""
+    deadline = time.monotonic() + seconds
+    while not (found := state()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def test_every_event_has_its_test(app):
+    """A new event is declared by a test of this file, which is held to calling it; a test of one that is gone goes."""
+    assert {name_of(event) for event in app[0].events} == DECLARED
+
+
+def test_a_declared_event_that_is_not_called_is_found():
+    """The declaration is no mere promise: it is compared with the names the page has seen."""
+    assert name_of("card_12") == "card"
+    assert name_of("data_next_row") == "data_next_row"
+    assert test_rows_are_read.events == ("data_pick", "data_look", "look")
+
+
+# --- the bar at the top
+
+
+@calls("attach", "runs")
+def test_the_runs_are_offered(page):
+    """The one remembered is chosen again, else the newest; the list is read anew."""
+    for saved in (RUN, None, "gone"):
+        bar, guest = page.call("attach", saved)
+        assert bar["value"] == RUN
+        assert guest["visible"] is False
+    assert RUN in [run for _, run in page.call("runs", RUN)["choices"]]
+
+
+# --- Data
+
+
+@calls("data_pick", "data_look", "look")
+def test_rows_are_read(page):
+    """An example becomes the choice; its parts, its row and its findings are the reader's."""
+    assert page.call("data_pick", "yoda")[0] == {"example": "yoda"}
+    for found in [page.call("data_look", *ROWS, 2, "text"), *page.each("look", *ROWS, 2, "text")]:
+        assert "<b>380</b>" in found[1]
+        assert "33%" in found[1]  # all tokens are counted
+
+
+@calls("data_upload")
+def test_an_upload_is_kept_under_an_id(page, app, messy):
+    """A file that can be read becomes the choice; of one that can't no copy is kept."""
+    choice, *_ = page.call("data_upload", handle_file(messy))
+    assert (app[1] / "uploads" / choice["upload"]).is_dir()
+    broken = messy.with_name("broken.json")
+    broken.write_text('{"half": ')
+    assert "not valid JSON" in json.dumps(page.call("data_upload", handle_file(broken)))
+    assert len(list((app[1] / "uploads").iterdir())) == 1
+
+
+@calls("data_row", "data_next_row", "data_previous_row", "data_problem_row")
+def test_rows_are_walked(page, messy):
+    """By number, forth and back, and to the next one with a problem."""
+    assert "The wooden flute, Umar moves." in page.call("data_row", *ROWS, 2, "text")[1]
+    assert page.call("data_next_row", *ROWS, 2, "text")[0] == 3
+    assert page.call("data_previous_row", *ROWS, 3, "text")[0] == 2
+    choice, *_ = page.call("data_upload", handle_file(messy))
+    number, shown, _ = page.call("data_problem_row", choice, *ROWS[1:], 1, "text")
+    assert number == 5
+    assert "an empty answer" in shown
+
+
+@calls("data_ask_base", "data_rest")
+def test_the_base_is_asked_a_row(page):
+    """Its answer stands beside the row's own; leaving it there puts the button's help back."""
+    job = page.submit("data_ask_base", *ROWS, 2)
+    job.result()
+    answers = json.dumps(job.outputs())
+    assert "The wooden flute, Umar moves." in answers
+    assert "tokens/s" in answers
+    assert texts.ASK_BASE_HELP in json.dumps(page.call("data_rest"))
+
+
+# --- Compare (before any job: one would take the device, and the engine would have to load again)
+
+
+@calls("show_compare", "look_compare")
+def test_a_run_is_shown_with_its_rows_scores_and_conversation(page):
+    """Its held-out rows are offered, and what was said before stands there again."""
+    said = {RUN: [{"prompt": "Was this kept?", "fresh": True, "system": ""}]}
+    about, rows, _, scores, _, _, history, _ = page.call("show_compare", RUN, said)
+    assert "tiny-chat" in about
+    assert len(rows["samples"]) == 60
+    assert "Was this kept?" in history
+    assert page.call("look_compare", RUN)[3] == scores
+    assert texts.METRICS["rougeL"][0] in scores
+
+
+@calls("ask", "ask_row", "clear")
+def test_both_sides_answer_and_the_conversation_is_kept_and_forgotten(page):
+    """Base and tuned each say their own; a held-out row brings its reference; only this run's turns are forgotten."""
+    kept = page.call("ask", RUN, "Say this: The fox finds the ring.", {}, None, *GREEDY)[3]
+    (turn,) = kept[RUN]
+    assert turn["tuned"]["text"] == "The ring, the fox finds."
+    assert turn["base"]["text"] != turn["tuned"]["text"]
+    kept = page.call("ask_row", 2, RUN, {**kept, "another": [turn]}, *GREEDY)[3]
+    assert kept[RUN][1]["tuned"]["text"] == kept[RUN][1]["reference"]
+    history, _, kept = page.call("clear", RUN, kept)
+    assert "The ring" not in history
+    assert kept == {"another": [turn], RUN: []}
+
+
+@calls("stop_answer")
+def test_an_answer_is_stopped_by_the_session_that_asked(page, app):
+    """What was said so far stays; another visitor's stop ends nothing."""
+    asking = page.submit("ask", RUN, "Say this: The fox finds the ring.", {}, None, 400, 5.0, 1.0, 42)
+    until(lambda: asking.outputs() and "tuned" in json.dumps(asking.outputs()[-1][1]))
+    Page(page.client.src).call("stop_answer")
+    said = len(asking.outputs())
+    until(lambda: len(asking.outputs()) > said + 2 or asking.done())
+    assert not asking.done()
+    page.call("stop_answer")
+    (turn,) = asking.result(timeout=120)[3][RUN]
+    assert 0 < turn["base"]["tokens"] < 400
+    assert turn["base"]["cut"] or turn["tuned"]["cut"]
+
+
+@calls("share")
+def test_a_run_is_shared_and_kept(page, runs):
+    """Guests see it only in between."""
+    for on in (False, True):
+        page.call("share", RUN, on)
+        assert jobs.shared(runs / RUN) is on
+
+
+# --- Train
+
+
+@calls("fill", "learns_from", "plan", "about_model")
+def test_the_form_follows_its_choices(page):
+    """Preset, rows and model each change what stands beside them."""
+    quick, balanced = page.each("fill", "quick", "tiny-chat"), page.each("fill", "balanced", "tiny-chat")
+    assert len({tuple(values) for values in quick}) == 1
+    assert all(one[0] < other[0] for one, other in zip(quick, balanced, strict=True))  # epochs
+    assert "tiny-yoda.jsonl" in page.call("learns_from", TINY, None)
+    assert all("144 steps" in said for said in page.each("plan", TINY, None, 3, 8, 0))
+    assert all("48 steps" in said for said in page.each("plan", TINY, None, 1, 8, 0))
+    assert "run-error" in page.call("about_model", "no such/model/at all")
+    assert "run-error" not in page.call("about_model", "tiny-chat")
+
+
+@calls(
+    "train", "show_run", "show", "tick_run", "cancel_training", "resume_training", "stop_training", "settings_of_run"
+)
+def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
+    """A run is made of the form; cancel ends it now, resume starts its job again, stop asks it to save and end."""
+    chosen = page.call("train", TINY, None, "tiny-chat", "by api", **QUICK)
+    folder = runs / (chosen["value"] if isinstance(chosen, dict) else chosen)
+    assert json.loads((folder / "config.json").read_text())["max_steps"] == 400
+    assert "by api" in json.dumps(page.call("tick_run", folder.name))
+    assert "Cancelled" in page.call("cancel_training", folder.name)[0]
+    assert jobs.status(folder) == "stopped"
+    page.call("resume_training", folder.name)
+    assert jobs.status(folder) == "running"
+    page.call("stop_training", folder.name)
+    assert (folder / "control" / "stop").exists()  # what the job makes of it: test_ui_train.py, at length
+    page.call("cancel_training", folder.name)
+    assert not jobs.working(folder)
+    for panel, *_ in (page.call("show_run", folder.name), *page.each("show", folder.name)):
+        assert "by api" in panel
+    form = page.call("settings_of_run", folder.name)
+    assert form[:3] == ("tiny-chat", "tiny-chat", None)
+    assert {400, 200, 8} <= {value for value in form[3:] if isinstance(value, int)}
+
+
+# --- Publish
+
+
+@calls("show_publish", "look_publish", "card")
+def test_the_card_is_shown(page):
+    """For the run that is chosen, and for the name that is typed."""
+    for shown in (page.call("show_publish", RUN, "ann/one", "adapter", True)[-1],
+                  page.call("look_publish", RUN, "ann/one", "adapter", True)[-1],
+                  *page.each("card", RUN, "ann/one", "adapter", True)):  # fmt: skip
+        assert "ann/one" in shown
+
+
+@calls("merge", "publish_tick", "cancel_publish")
+def test_a_merge_is_started_and_cancelled(page, runs):
+    """The tick follows it while it works; cancel ends it and nothing is kept."""
+    assert texts.MERGE_STATES["running"] in page.call("merge", RUN)[0]
+    assert jobs.job_status(runs / RUN, "merge") == "running"
+    assert {"active": True} in [without_type(update) for update in page.call("publish_tick", RUN)]
+    assert texts.MERGE_STATES["stopped"] in page.call("cancel_publish", RUN)[0]
+    assert not jobs.working(runs / RUN)
+    assert not (runs / RUN / "merged").exists()
+    assert {"active": False} in [without_type(update) for update in page.call("publish_tick", RUN)]
+
+
+@calls("publish")
+def test_an_adapter_is_published_with_the_typed_token(page, app, runs):
+    """It beats the machine's own, which may only read; the box is emptied and the commit is on the Hub."""
+    hub = app[2]
+    emptied, *_ = page.call("publish", RUN, "hf_write", "alice/by-api", "adapter", True)
+    assert emptied == ""
+    until(lambda: not jobs.working(runs / RUN))
+    assert "adapter_model.safetensors" in hub.files("alice/by-api"), jobs.log_tail(runs / RUN)
+    assert f'href="{hub.url}/alice/by-api"' in page.call("publish_tick", RUN)[1]
+
+
+def without_type(update) -> dict:
+    return {key: value for key, value in update.items() if key != "__type__"} if isinstance(update, dict) else {}
+
+
+# --- who is refused
+
+
+@pytest.mark.parametrize("wrong", WRONG_RUNS)
+def test_a_run_that_is_not_there_is_a_sentence(page, wrong):
+    """For every event that gets a run, by an id of none and by a path; none takes it for a bug."""
+    for event in page.events_of_a_run():
+        if name_of(event) in SAYS_IT_IN_PLACE:
+            page.call("show_run", RUN)  # a tick sends only what has changed
+            assert "There is no run" in page.call(event, wrong)[0], event
+        else:
+            said = "" if name_of(event) in NEEDS_NO_FOLDER else texts.NO_SUCH_RUN.format(name=wrong)
+            assert page.refusal(event, wrong) == said, event
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """The page as a Space shows it to somebody who has not signed in, and its home."""
+    home = tmp_path_factory.mktemp("space") / "home"
+    with serve_app(home, SPACE_ID="ann/tuning-fork", SPACE_AUTHOR_NAME="ann") as url:
+        yield Page(url), home
+
+
+def test_a_guest_is_refused_what_is_not_for_guests(space):
+    """On a Space each of the owner's events answers with the sentence, whatever it is asked, and nothing is changed."""
+    page, home = space
+    before = {file: file.read_bytes() for file in home.rglob("*.json")}
+    for event in page.events:
+        refused = "Only the owner may" in page.refusal(event, RUN)
+        assert refused is (name_of(event) not in FOR_GUESTS), event
+    assert {file: file.read_bytes() for file in home.rglob("*.json")} == before
+    assert [folder.name for folder in (home / "runs").iterdir()] == [RUN]
+
+
+def test_a_guest_sees_no_run_that_is_not_shared(space):
+    """No event shows one: to a guest it is as if there were none."""
+    page, home = space
+    jobs.share(home / "runs" / RUN, False)
+    try:
+        assert page.call("runs", None)["choices"] == []
+        assert page.call("attach", RUN)[0]["value"] is None
+        for event in ("show_compare", "look_compare", "ask", "ask_row"):
+            assert page.refusal(event, RUN) == texts.NO_SUCH_RUN.format(name=RUN)
+        for event in sorted({"show_run", "tick_run", "show_publish"}):
+            values = [None, "adapter", True] if event == "show_publish" else []
+            assert "tiny-yoda.jsonl" not in json.dumps(page.call(event, RUN, *values))
+    finally:
+        jobs.share(home / "runs" / RUN, True)
+
+
+def test_a_guest_chats_with_a_shared_run(space):
+    """That much is for everybody."""
+    page, _ = space
+    kept = page.call("ask", RUN, "Say this: The fox finds the ring.", {}, None, *GREEDY)[3]
+    assert kept[RUN][0]["tuned"]["text"] == "The ring, the fox finds."
