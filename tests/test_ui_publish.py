@@ -28,6 +28,7 @@ CHECK = {
     "against": "its base", "prompts": 8, "max_logit_difference": 2.5e-6, "difference": 3e-7, "effect": 1.0,
     "tolerance": 1e-5, "kl": 4e-9, "identical_answers": 1.0, "dtype": "float32", "ok": True, "adapter": "",
 }  # fmt: skip
+NOBODY = 2**22 + 1  # above the highest process id there can be: a job that is only told must never be signalled
 SENT = {"url": "https://hub/ann/one", "revision": "0123456789abcdef", "files": ["a", "b", "c"]}
 
 
@@ -88,7 +89,7 @@ def tell(folder, kind, job, step=None, text="", **values):
 @contextlib.contextmanager
 def at_work(folder, job, *phases):
     """A job as far as it has told, holding the run's lock as a living one does."""
-    tell(folder, "started", job, pid=1)
+    tell(folder, "started", job, pid=NOBODY)
     for phase in phases:
         tell(folder, "phase", job, phase=phase)
     with FileLock(folder / "lock", is_singleton=False):
@@ -186,7 +187,7 @@ def test_every_phase_of_a_job_has_its_words():
 def test_a_finished_merge_shows_its_numbers(copy):
     """All five of the check, with what they mean."""
     (copy / "merge.json").write_text(json.dumps({**CHECK, "identical_answers": 0.875}))
-    tell(copy, "started", "merge", pid=1)
+    tell(copy, "started", "merge", pid=NOBODY)
     tell(copy, "finished", "merge")
     found = Elements(shown(copy)["merged"])
     assert texts.MERGE_STATES["finished"] in found.text
@@ -202,7 +203,7 @@ def test_a_finished_merge_shows_its_numbers(copy):
 )
 def test_a_job_that_did_not_finish_says_why(copy, job, ending, sentence):
     """A failure's sentence is an alert; a killed one is interrupted. All can be started again."""
-    tell(copy, "started", job, pid=1)
+    tell(copy, "started", job, pid=NOBODY)
     if ending:
         tell(copy, ending, job, text=sentence)
     found = shown(copy)
@@ -231,7 +232,7 @@ def test_an_upload_at_work_counts_its_bytes(copy):
 
 def test_what_was_published_is_a_link(copy):
     """With the number of files and the revision; it opens beside the page."""
-    tell(copy, "started", "publish", pid=1)
+    tell(copy, "started", "publish", pid=NOBODY)
     tell(copy, "finished", "publish", **SENT)
     found = Elements(shown(copy)["published"])
     assert texts.PUBLISH_STATES["finished"] in found.text
