@@ -246,11 +246,17 @@ def cancel(folder: Path) -> None:
     for force in (None, signal.SIGTERM, signal.SIGKILL):
         if force and alive(folder):
             told = view(folder)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(told.jobs[told.current].pid, force)
+            _signal_group(told.jobs[told.current].pid, force)
         deadline = time.monotonic() + CANCEL_SECONDS
         while working(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def _signal_group(pid: int, force: signal.Signals) -> None:
+    """Signal a job's group, and only that: a damaged event may say 1 (every process there is), 0 or -1 (our own)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if pid > 1 and os.getpgid(pid) == pid != os.getpgid(0):
+            os.killpg(pid, force)
 
 
 def _control(folder: Path, word: str) -> None:
@@ -303,4 +309,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} can't be read ({error}); the run's folder is damaged.") from error
+        reason = error.strerror if isinstance(error, OSError) else error  # which would name the whole path
+        raise UserError(
+            f"{file.parent.name}/{file.name} can't be read ({reason}); the run's folder is damaged."
+        ) from error

@@ -82,9 +82,7 @@ def refuse_unready(folder: Path, publication: Publication) -> None:
     if publication.what == "merged":
         checked = jobs.read_json(folder / "merge.json") if (folder / "merge.json").exists() else {}
         if not checked.get("ok") or not (folder / "merged").is_dir():
-            raise UserError(
-                f"{folder.name} has no merged model that passed its check; run `merge {folder.name}` first."
-            )
+            raise UserError(f"{folder.name} has no merged model that passed its check; merge it first.")
 
 
 def refuse_other_adapter(folder: Path, what: str) -> None:
@@ -93,7 +91,7 @@ def refuse_other_adapter(folder: Path, what: str) -> None:
     for name, done, verb in (("report.json", "judged", "evaluate"), ("merge.json", "merged", "merge")):
         told = (folder / name).exists() and (name == "report.json" or what == "merged")
         if told and jobs.read_json(folder / name).get("adapter") != present:
-            raise UserError(f"adapter/ has changed since it was {done}; run `{verb} {folder.name}` again.")
+            raise UserError(f"adapter/ has changed since it was {done}; {verb} it again.")
 
 
 def check_access(job: Job, api: HfApi, repo: str) -> None:

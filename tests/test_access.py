@@ -83,7 +83,6 @@ def test_a_guest_is_refused_by_the_handlers_themselves(space, two_runs):
         lambda: publish.merge(None, None, two_runs[1]),
         lambda: publish.publish(None, None, None, two_runs[1], "hf_x", "eve/x", "adapter", True),
         lambda: publish.cancel(None, None, two_runs[1]),
-        lambda: publish.tick(None, None, two_runs[1]),
         lambda: compare.share(None, None, two_runs[1], False),
     ):
         with pytest.raises(gr.Error, match="Only the owner may"):

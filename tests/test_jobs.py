@@ -484,3 +484,13 @@ def test_an_interrupted_command_line_leaves_its_run_alone(toy, run):
     printed, said = command.communicate(timeout=10)
     assert (command.returncode, printed, said.count("\n")) == (130, "", 1)
     assert jobs.status(run) == "running"
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, 2**22 + 1])
+def test_a_damaged_event_never_ends_somebody_else(pid, monkeypatch):
+    """Group 1 is every process of this user, 0 and ours are ourselves: they are not even signalled."""
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *signalled: sent.append(signalled))
+    jobs._signal_group(pid, signal.SIGTERM)
+    jobs._signal_group(os.getpgid(0), signal.SIGTERM)
+    assert not sent

@@ -199,7 +199,7 @@ def test_a_finished_merge_shows_its_numbers(copy):
 @pytest.mark.parametrize("job", publish.JOBS)
 @pytest.mark.parametrize(
     ("ending", "sentence"),
-    [("failed", "It differs too much; train again."), ("stopped", "Nothing was made."), ("", "")],
+    [("failed", "It differs too much; train again."), ("stopped", ""), ("", "")],
 )
 def test_a_job_that_did_not_finish_says_why(copy, job, ending, sentence):
     """A failure's sentence is an alert; a killed one is interrupted. All can be started again."""
@@ -317,7 +317,7 @@ def test_without_any_token_the_sentence_says_where_to_get_one(run, monkeypatch, 
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     for typed in (None, "", "  "):
-        with pytest.raises(gr.Error, match="needs a token with write access"):
+        with pytest.raises(gr.Error, match="needs an access token with write access"):
             publish.publish(None, None, None, run.name, typed, "ann/one", "adapter", True)
 
 
@@ -326,8 +326,8 @@ def test_without_any_token_the_sentence_says_where_to_get_one(run, monkeypatch, 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
 def test_cancel_ends_no_training(copy, job):
-    """What is at work is another tab's: the sentence says which and where, and nobody is asked to end."""
-    with at_work(copy, job), pytest.raises(gr.Error, match=f"{job} is at work"):
+    """What is at work is another tab's: the sentence says where, and nobody is asked to end."""
+    with at_work(copy, job), pytest.raises(gr.Error, match="stop it under Train"):
         publish.cancel(None, None, copy.name)
     assert not (copy / "control" / "cancel").exists()
 
@@ -404,3 +404,26 @@ def test_an_empty_box_uses_this_machines_token(hub, merged):
     publish.publish(None, None, None, folder.name, " ", "alice/again", "adapter", True)
     assert ended(folder, "publish").ended == "finished", shown(folder)["published"]
     assert "adapter_model.safetensors" in hub.files("alice/again")
+
+
+@pytest.mark.parametrize("typed", ["", "a", "a/b/c", "alice/x/", "a//b", "https://huggingface.co/alice/x", None])
+def test_a_name_that_is_no_name_yet_leaves_the_tab_whole(copy, typed):
+    """While somebody types, and when another run is chosen meanwhile: the card has a stand-in for the name."""
+    *_, card = publish.show(None, None, copy.name, typed, "adapter", True)
+    assert texts.REPO_HINT in card
+    assert publish.preview(None, None, copy.name, typed, "adapter", True) == card
+
+
+def test_an_earlier_merge_outlives_one_that_never_began(copy):
+    """Cancelled while it waited for the device, the second merge has taken nothing away, and the page says so."""
+    (copy / "merge.json").write_text(json.dumps(CHECK))
+    tell(copy, "started", "merge", pid=NOBODY)
+    tell(copy, "stopped", "merge", text="Cancelled; nothing since the last checkpoint was kept.")
+    found = shown(copy)
+    assert texts.MERGE_STATES["finished"] in found["merged"]
+    assert "checkpoint" not in found["merged"]
+
+
+def test_a_tick_of_a_run_that_is_gone_ends_the_timer():
+    """A sentence a second would help nobody."""
+    assert not named(publish.tick(None, None, "no-such-run"))["timer"].active

@@ -106,7 +106,7 @@ def draw() -> Parts:
 def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
     parts.conversations.render()
     of_run = [parts.about, parts.rows, parts.share, parts.scores]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "undocumented"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
     bar.run.change(
         show, [bar.run, parts.conversations], [*of_run, parts.system, parts.mark, parts.history, parts.live],
         api_name="show_compare", **quiet,
@@ -131,7 +131,7 @@ def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
         queue=False, show_progress="hidden", api_name="clear", api_visibility="undocumented",
     )  # fmt: skip
     parts.download.click(None, [bar.run, parts.conversations], None, js=DOWNLOAD)
-    parts.share.input(share, [bar.run, parts.share], None, queue=False, api_name="share", api_visibility="undocumented")
+    parts.share.input(share, [bar.run, parts.share], None, api_name="share", **quiet)
 
 
 ENTER_SENDS = """() => document.addEventListener('keydown', event => {

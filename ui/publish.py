@@ -59,18 +59,18 @@ def draw() -> Parts:
 def wire(parts: Parts, bar: runs.Bar, tab: gr.Tab) -> None:
     state = [parts.merged, parts.published, parts.merge, parts.publish, parts.cancel, parts.timer]
     fields = list(parts.fields.values())
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
     shown = [bar.run, *fields]
-    bar.run.change(show, shown, [*state, parts.card], queue=False, api_name="show_publish", **quiet)
-    tab.select(show, shown, [*state, parts.card], queue=False, api_name="look_publish", **quiet)
+    bar.run.change(show, shown, [*state, parts.card], api_name="show_publish", **quiet)
+    tab.select(show, shown, [*state, parts.card], api_name="look_publish", **quiet)
     for field in fields:
-        field.change(preview, shown, parts.card, queue=False, trigger_mode="always_last", api_name="card", **quiet)
+        field.change(preview, shown, parts.card, trigger_mode="always_last", api_name="card", **quiet)
     parts.timer.tick(tick, [bar.run], state, queue=False, api_name="publish_tick", **quiet)
-    parts.merge.click(merge, [bar.run], state, api_name="merge", concurrency_limit=None, **quiet)
+    parts.merge.click(merge, [bar.run], state, api_name="merge", **quiet)
     parts.publish.click(
-        publish, [bar.run, parts.token, *fields], [parts.token, *state], api_name="publish", concurrency_limit=None, **quiet
+        publish, [bar.run, parts.token, *fields], [parts.token, *state], api_name="publish", **quiet
     )  # fmt: skip
-    parts.cancel.click(cancel, [bar.run], state, api_name="cancel_publish", concurrency_limit=None, **quiet)
+    parts.cancel.click(cancel, [bar.run], state, api_name="cancel_publish", **quiet)
 
 
 @errors.shown
@@ -92,9 +92,12 @@ def preview(request: gr.Request, profile: gr.OAuthProfile | None, run: str | Non
 
 @errors.shown
 def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> tuple[Any, ...]:
-    """Where merging and publishing stand; the timer stops when neither is at work."""
-    who = access.visitor(request, profile, "publish")
-    return state(access.run(who, run))
+    """Where merging and publishing stand; the timer stops when neither is at work, or the run is gone."""
+    who = access.visitor(request, profile)
+    try:
+        return state(access.run(who, run)) if who.owner else nothing()
+    except UserError:
+        return nothing()
 
 
 @errors.shown
@@ -119,6 +122,8 @@ def publish(
     who = access.visitor(request, profile, "publish")
     folder = access.run(who, run)
     chosen = (oauth.token if oauth else None) or (token or "").strip() or publishing.stored_token()
+    if not chosen:
+        raise UserError(texts.NO_TOKEN)
     publishing.start(folder, form.read(Publication, FIELDS, fields), chosen)
     return "", *state(folder)
 
@@ -129,8 +134,8 @@ def cancel(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None
     who = access.visitor(request, profile, "cancel")
     folder = access.run(who, run)
     current = jobs.view(folder).current
-    if current not in JOBS:
-        raise UserError(texts.NOT_ITS_JOB.format(job=current or "nothing"))
+    if current not in JOBS or jobs.job_status(folder, current) != "running":
+        raise UserError(texts.NOT_ITS_JOB if jobs.working(folder) else texts.NOTHING_TO_CANCEL)
     jobs.cancel(folder)
     return state(folder)
 
@@ -159,10 +164,12 @@ def nothing() -> tuple[Any, ...]:
 
 
 def card_of(folder: Path, fields: tuple[Any, ...]) -> str:
-    """The card as it would be written; while no name is typed yet, with a stand-in for it."""
+    """The card as it would be written; while what is typed is no name yet, with a stand-in for it."""
     if not (folder / "adapter").is_dir():
         return release.card("")
-    values = dict(zip(FIELDS, fields, strict=True))
-    if not values["repo"] or "/" not in values["repo"].strip("/"):
-        values["repo"] = texts.REPO_HINT
-    return release.card(card.text(folder, form.read(Publication, FIELDS, [values[name] for name in FIELDS])))
+    try:
+        wanted = form.read(Publication, FIELDS, fields)
+    except UserError:
+        typed = dict(zip(FIELDS, fields, strict=True))
+        wanted = Publication(texts.REPO_HINT, typed["what"] or "adapter", bool(typed["private"]))
+    return release.card(card.text(folder, wanted))

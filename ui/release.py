@@ -22,8 +22,11 @@ def merging(status: str, phase: str, text: str, check: Mapping[str, Any] | None)
     """Where the merge stands, and the numbers of its check."""
     if status == "new" and not check:
         return f'<p class="quiet">{escape(texts.NOT_MERGED)}</p>'
-    numbers = facts(check_facts(check)) if check else ""
-    return state(texts.MERGE_STATES, status, phase, text) + numbers
+    if not check or status == "running":
+        return state(texts.MERGE_STATES, status, phase, text)
+    if check["ok"]:  # the folder is what counts: a later merge that never began has taken nothing away
+        status = "finished"
+    return state(texts.MERGE_STATES, status, phase, text) + facts(check_facts(check))
 
 
 def check_facts(check: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -62,9 +65,9 @@ def progress(done: float, total: float, file: str) -> str:
 
 def state(words: Mapping[str, str], status: str, phase: str, text: str) -> str:
     """A chip with what it is, and the sentence behind it: the phase while it works, the reason when it failed."""
-    said = (
-        texts.JOB_PHASES.get(phase, phase) if status == "running" else text if status in ("failed", "stopped") else ""
-    )
+    said = text if status == "failed" else ""
+    if status == "running":
+        said = text if phase == "queued" and text else texts.JOB_PHASES.get(phase, phase)
     role = ' role="alert"' if status == "failed" else ""
     return f'<p{role}><span class="chip {KINDS[status]}">{escape(words[status])}</span> {escape(said)}</p>'
 

@@ -367,4 +367,9 @@ JOB_PHASES = {
 }
 CARD = "The model card that goes with it"
 NO_CARD = "The model card appears here once the run has an adapter."
-NOT_ITS_JOB = "{job} is at work on this run, not merging or publishing; stop it under Train."
+NOT_ITS_JOB = "This run is being trained or judged, not merged or published; stop it under Train."
+NOTHING_TO_CANCEL = "Nothing is being merged or published; there is nothing to cancel."
+NO_TOKEN = (
+    "Publishing needs an access token with write access; make one in your settings on the Hub and paste it into "
+    "“Access token”."
+)
