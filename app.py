@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import; nothing leaves this machine
@@ -13,6 +14,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from pipeline import example, home, uploads
+from pipeline.errors import UserError
 from ui import access, children, compare, data, publish, runs, texts, theme, train
 
 UPLOAD_LIMIT = "200mb"
@@ -22,30 +24,33 @@ def build() -> gr.Blocks:
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         bar = runs.draw()
         with gr.Tabs(selected="compare", overflow_behavior="wrap"):
-            with gr.Tab(texts.DATA_TAB, id="data", elem_id="tab-data"):
+            with gr.Tab(texts.DATA_TAB, id="data", elem_id="tab-data") as first:
                 dataset = data.draw()
-            with gr.Tab(texts.TRAIN_TAB, id="train", elem_id="tab-train"):
+            with gr.Tab(texts.TRAIN_TAB, id="train", elem_id="tab-train") as second:
                 training = train.draw()
-            with gr.Tab(texts.COMPARE_TAB, id="compare", elem_id="tab-compare") as comparing:
+            with gr.Tab(texts.COMPARE_TAB, id="compare", elem_id="tab-compare") as third:
                 chat = compare.draw()
-            with gr.Tab(texts.PUBLISH_TAB, id="publish", elem_id="tab-publish") as publishing:
+            with gr.Tab(texts.PUBLISH_TAB, id="publish", elem_id="tab-publish") as fourth:
                 release = publish.draw()
         data.wire(dataset)
         train.wire(training, dataset, bar, page)
-        compare.wire(chat, bar, page, comparing)
-        publish.wire(release, bar, publishing)
-        runs.wire(bar, page)
+        compare.wire(chat, bar, page, third)
+        publish.wire(release, bar, fourth)
+        runs.wire(bar, page, (first, second, third, fourth))
     return page
 
 
 def main() -> None:
-    example.install()
-    uploads.sweep()
+    try:
+        example.install()
+        uploads.sweep()
+    except UserError as error:  # the home is no place for runs
+        sys.exit(str(error))
     children.warm()
     build().queue(max_size=64).launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
-        theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, enable_monitoring=False,
+        theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, share=False, state_session_capacity=256, enable_monitoring=False,
         max_file_size=UPLOAD_LIMIT, blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
         app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())]},
     )  # fmt: skip

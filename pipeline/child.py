@@ -17,13 +17,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import home, jobs
 from pipeline.errors import UserError
 
 IDLE_SECONDS = 0.2
 GONE_SECONDS = 5.0
+QUEUE_SECONDS = 1800.0  # how long a question may wait for those before it
 LOG_BYTES = 1 << 20
 Emit = Callable[[Any], None]
 Handler = Callable[..., Any]
@@ -86,7 +87,7 @@ class Child:
         """What the child tells while it works, piece by piece; its result is the generator's return value.
 
         Setting `stop`, or closing the generator, asks the child to stop; it then tells what it has. `seconds` is the
-        longest silence: then the child is ended.
+        longest silence once it has begun: then the child is ended.
         A child that just went of its own accord (somebody else wanted the device) is started again.
         """
         for again in (True, False):
@@ -96,30 +97,36 @@ class Child:
                 if not (again and self._left()):
                     break
         raise UserError(
-            f"The {self.name} process ended before it had answered, probably for want of memory; try again."
+            f"The {self.name} process ended before it had answered: memory ran out, or the question before took too "
+            "long. Try again."
         )
 
     def _left(self) -> bool:
         """Whether the process that ended did so of its own accord."""
         process = self._process
-        return process is not None and process.wait(timeout=GONE_SECONDS) == 0
+        try:
+            return process is not None and process.wait(timeout=GONE_SECONDS) == 0
+        except subprocess.TimeoutExpired:  # another question has started the next one already
+            return True
 
     def _stream(
         self, verb: str, seconds: float, stop: threading.Event | None, values: dict[str, Any]
     ) -> Generator[Any, None, Any]:
         number, told = self._send(verb, values)
-        done = False
+        begun = done = False
         try:
             while True:
-                message = self._hear(number, told, seconds, stop)
-                done = "item" not in message
+                message = self._hear(number, told, seconds if begun else QUEUE_SECONDS, stop)
+                if not message:
+                    self._give_up(begun, seconds)
+                begun, done = True, not {"begun", "item"} & message.keys()
                 if "item" in message:
                     yield message["item"]
                 elif "done" in message:
                     return message["done"]
                 elif message.get("ended"):
                     raise Ended(self.name)
-                else:
+                elif "error" in message:
                     raise UserError(message["error"])
         finally:
             if not done:
@@ -129,14 +136,20 @@ class Child:
     def _hear(
         self, number: int, told: queue.SimpleQueue[dict[str, Any]], seconds: float, stop: threading.Event | None
     ) -> dict[str, Any]:
-        """The next message. Passes a wish to stop on to the child once, and ends the child when it is silent too long."""
+        """The next message, or nothing when there is none in time. Passes a wish to stop on to the child once."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if stop and stop.is_set():
                 self._post({"cancel": number})
                 stop = None
             with contextlib.suppress(queue.Empty):
-                return told.get(timeout=IDLE_SECONDS if stop else deadline - time.monotonic())
+                return told.get(timeout=IDLE_SECONDS if stop else max(0.0, deadline - time.monotonic()))
+        return {}
+
+    def _give_up(self, begun: bool, seconds: float) -> NoReturn:
+        """A question that hangs takes its child with it; one that still waits for its turn takes only itself back."""
+        if not begun:
+            raise UserError(f"The {self.name} is busy with something else; try again in a while.")
         self.end()
         raise UserError(f"No answer within {seconds:.0f} s, so it was stopped; try again with less.")
 
@@ -217,10 +230,14 @@ def serve(handlers: dict[str, Handler], idle: Callable[[], None] = lambda: None)
 def _answer(
     handlers: dict[str, Handler], question: dict[str, Any], unwanted: threading.Event, pipe: socket.socket
 ) -> dict[str, Any]:
+    def tell(**message: Any) -> None:
+        pipe.sendall(json.dumps({"id": question["id"], **message}).encode() + b"\n")
+
     def emit(item: Any) -> None:
-        pipe.sendall(json.dumps({"id": question["id"], "item": item}).encode() + b"\n")
+        tell(item=item)
 
     try:
+        tell(begun=True)
         return {"done": handlers[question["verb"]](emit, unwanted, **question["values"])}
     except UserError as error:
         return {"error": str(error)}

@@ -267,7 +267,9 @@ def read_part(folder: str | Path, name: str) -> list[Row]:
         with path.open("rb") as file:
             return [json.loads(line) for line in file]
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the run folder has lost its {name} rows.") from None
+        raise UserError(f"{path.parent.name}: no such file; the run folder has lost its {name} rows.") from None
+    except ValueError as error:
+        raise UserError(f"{path.parent.name}/{path.name} can't be read; the run's folder is damaged.") from error
 
 
 def _line(row: Row, numbered: bool = True) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
+import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +103,7 @@ def parse(line: bytes) -> Event | None:
     fits = all(isinstance(getattr(event, name), wanted) for name, wanted in TYPES.items()) and all(
         isinstance(event.values[name], wanted) for name, wanted in VALUE_TYPES.items() if name in event.values
     )
-    return event if fits else None
+    return event if fits and math.isfinite(event.time) else None
 
 
 def fold(view: View, event: Event) -> View:
@@ -160,8 +162,10 @@ def read(file: Path) -> View:
     with _lock:
         try:
             status = file.stat()
-        except FileNotFoundError:
+        except OSError:  # not there yet, or no file
             _folded.pop(file, None)
+            return View()
+        if not stat.S_ISREG(status.st_mode):
             return View()
         inode, offset, view = _folded.get(file, (status.st_ino, 0, View()))
         if inode != status.st_ino or offset > status.st_size:

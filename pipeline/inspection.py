@@ -17,7 +17,11 @@ PERCENTILES = (50, 90, 95, 99)
 
 def inspect(source: Source, model: Model | None, max_length: int, loss_on: str) -> dict[str, Any]:
     """The command line's object: counts, problems, and with a model token lengths and the share that is learned."""
-    prepared = dataset.prepare(source)
+    return summarise(dataset.prepare(source), model, max_length, loss_on)
+
+
+def summarise(prepared: Prepared, model: Model | None, max_length: int, loss_on: str) -> dict[str, Any]:
+    """The same of rows that were read before."""
     problems = list(prepared.problems)
     lengths: dict[str, Any] | None = None
     share: float | None = None

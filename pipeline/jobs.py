@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub")
 FIRST_EVENT_SECONDS = 60.0
 CANCEL_SECONDS = 3.0
+LATEST = 2**33  # seconds since 1970; a later date is damage
 
 
 def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
@@ -65,7 +66,7 @@ def load(folder: Path) -> Run:
     """What was asked of a run, from its config.json and source.json."""
     values = read_json(folder / "config.json")
     if not isinstance(values, dict):
-        raise UserError(f"{folder / 'config.json'} holds no JSON object; the run's folder is damaged.")
+        raise UserError(f"{folder.name}/config.json holds no JSON object; the run's folder is damaged.")
     head = {key: values.pop(key) for key in ("model", "revision", "name") if key in values}
     source = read_json(folder / "source.json")
     return config.located(from_json(Run, {**head, "source": source, "config": values}, f"{folder.name}/config.json"))
@@ -203,7 +204,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "name": str(wanted.get("name") or folder.name),
         "model": config.portable_model(str(wanted.get("model") or "")),
         "by": str(asked.get("by") or ""),
-        "created": created if isinstance(created, int | float) else 0.0,
+        "created": created if isinstance(created, int | float) and 0 <= created < LATEST else 0.0,
         "shared": shared(folder),
         "status": status(folder),
         "step": train.step if train else 0,

@@ -98,9 +98,8 @@ def _inspected(
     source: str, version: Version, model: str, files: Version, max_length: int, loss_on: str
 ) -> dict[str, Any]:
     named = json.loads(model)
-    return inspection.inspect(
-        from_json(Source, json.loads(source), "source"), named and from_json(Model, named, "model"), max_length, loss_on
-    )
+    wanted = from_json(Model, named, "model") if named else None
+    return inspection.summarise(_prepared(source, version), wanted, max_length, loss_on)
 
 
 @functools.lru_cache(maxsize=2)

@@ -53,7 +53,9 @@ def open_base(named: Model) -> Pair:
 def open_pair(named: Model) -> Pair:
     """Load a base, attach the adapter, and prove which side is which. Raises UserError for an adapter that does not fit."""
     if named.adapter is None:
-        raise UserError("This run has no adapter yet; train it to its end, or stop it with `stop`, which keeps one.")
+        raise UserError(
+            "This run has no adapter yet; train it to its end, or stop it, which keeps what it has learned."
+        )
     tokenizer = model.tokenizer(named)
     chosen = template.choose(tokenizer, model.stop_ids(named))
     base = model.base(named)

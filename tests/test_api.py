@@ -3,6 +3,9 @@
 import json
 import re
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
@@ -22,11 +25,11 @@ WRONG_RUNS = ("no-such-run", "../../etc")
 FOR_GUESTS = {
     "data_look", "look", "data_rest", "fill", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
     "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
-    "attach", "runs",
+    "publish_tick", "published_name", "attach", "runs",
 }  # fmt: skip
 # of the events that get the chosen run: what only looks says it in its place, what needs no folder has nothing to say
 SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run"}
-NEEDS_NO_FOLDER = {"clear", "runs"}
+NEEDS_NO_FOLDER = {"clear", "runs", "publish_tick"}
 DECLARED: set[str] = set()
 
 
@@ -289,13 +292,36 @@ def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
 # --- Publish
 
 
-@calls("show_publish", "look_publish", "card")
+@calls("show_publish", "look_publish", "published_name", "card")
 def test_the_card_is_shown(page):
     """For the run that is chosen, and for the name that is typed."""
     for shown in (page.call("show_publish", RUN, "ann/one", "adapter", True)[-1],
                   page.call("look_publish", RUN, "ann/one", "adapter", True)[-1],
                   *page.each("card", RUN, "ann/one", "adapter", True)):  # fmt: skip
         assert "ann/one" in shown
+    assert page.call("published_name", RUN) == "", "another run's name would be overwritten"
+
+
+def fetch(url: str) -> tuple[int, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, {name.lower(): value for name, value in answer.headers.items()}
+    except urllib.error.HTTPError as error:
+        return error.code, {}
+
+
+def test_the_page_keeps_to_itself(app):
+    """It may fetch only from here, keeps no history of calls, and serves no file of the home or of the project."""
+    url, home = app[0].client.src.rstrip("/"), app[1]
+    status, headers = fetch(url)
+    assert status == 200
+    for rule in ("default-src 'self'", "img-src 'self' data: blob:", "form-action 'self'", "object-src 'none'"):
+        assert rule in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert fetch(f"{url}/gradio_api/runs")[0] == 404
+    assert fetch(f"{url}/monitoring")[0] != 200
+    for file in (home / "runs" / RUN / "config.json", Path(__file__).parents[1] / "README.md", Path("/etc/passwd")):
+        assert fetch(f"{url}/gradio_api/file={file}")[0] in (403, 404)
 
 
 @calls("merge", "publish_tick", "cancel_publish")

@@ -127,3 +127,14 @@ def test_no_child_outlives_the_page(echo):
     echo._socket.shutdown(2)
     assert process.wait(timeout=10) == 0
     assert gone(pid)
+
+
+def test_a_short_question_behind_a_long_one_ends_nobody(echo):
+    """Silence counts from when the child begins; whoever waits in the queue is no reason to end what is at work."""
+    long, found = echo.stream("count", 30, to=150), []
+    next(long)
+    short = threading.Thread(target=lambda: found.append(echo.ask("echo", 0.5, text="short")))
+    short.start()
+    assert drain(long)[1] == {"stopped_at": None}
+    short.join(timeout=30)
+    assert found == ["short"]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -494,3 +495,17 @@ def test_a_damaged_event_never_ends_somebody_else(pid, monkeypatch):
     jobs._signal_group(pid, signal.SIGTERM)
     jobs._signal_group(os.getpgid(0), signal.SIGTERM)
     assert not sent
+
+
+@pytest.mark.parametrize("damage", ["NaN", "1e300", "1" + "0" * 400, "-5", '"soon"'])
+def test_a_damaged_run_spoils_no_list(make_run, damage):
+    """It has its row like the others, with what can be told of it."""
+    healthy, damaged = make_run(rows=4), make_run(rows=4)
+    file = damaged / "run.json"
+    file.write_text(re.sub(r'"created": [\d.]+', f'"created": {damage}', file.read_text()))
+    (damaged / "events.jsonl").unlink(missing_ok=True)
+    (damaged / "events.jsonl").mkdir()
+    listed = {run["run"]: run for run in jobs.listing()}
+    assert listed[damaged.name]["created"] == 0.0
+    assert listed[damaged.name]["status"] == "new"
+    assert listed[healthy.name]["created"] > 0

@@ -183,7 +183,7 @@ def test_foreign_text_is_text(probe):
         "metrics": {probe: dict.fromkeys(("base", "tuned", "difference", "low", "high"), 0.5)},
         "rows": [row],
     }
-    told = {"name": probe, "model": probe, "status": probe}
+    told = {"name": probe, "model": probe, "status": probe, "adapter": probe}
     shown = [
         chat.conversation([turn, turn]), chat.turn(turn, doing=probe), chat.scores(report), chat.judged_rows(report),
         chat.about(told), chat.failure(probe),

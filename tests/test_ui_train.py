@@ -148,24 +148,32 @@ SCORE = {"base": 0.4, "tuned": 0.5, "difference": 0.1}
 @pytest.mark.parametrize(
     ("name", "low", "high", "wording"),
     [
-        ("rougeL", 0.05, 0.2, texts.IS_BETTER),
-        ("rougeL", -0.2, -0.05, texts.IS_WORSE),
-        ("rougeL", -0.05, 0.2, texts.IS_UNDECIDED),
-        ("loss", -0.2, -0.05, texts.IS_BETTER),
-        ("loss", 0.05, 0.2, texts.IS_WORSE),
+        ("rougeL", 0.05, 0.2, "Better on 60 held-out rows it has never seen, by: word order"),
+        ("rougeL", -0.2, -0.05, "Worse on 60 held-out rows it has never seen, by: word order"),
+        ("rougeL", -0.05, 0.2, "No clear difference on 60 held-out rows"),
+        ("loss", -0.2, -0.05, "Better on 60 held-out rows it has never seen, by: surprise"),
+        ("loss", 0.05, 0.2, "Worse on 60 held-out rows it has never seen, by: surprise"),
     ],
 )
 def test_the_verdict_is_the_intervals(name, low, high, wording):
     """Better only if the whole interval says so; a loss is better when it falls."""
     said = live.verdict({"n": 60, "metrics": {name: {**SCORE, "low": low, "high": high}}})
-    assert wording.format(n=60) in said
+    assert wording in said
+
+
+def test_measures_that_disagree_are_a_mixed_verdict():
+    """One better and one worse settle nothing; both are named, whichever of them is shown as a figure."""
+    better, worse = {**SCORE, "low": 0.05, "high": 0.2}, {**SCORE, "low": -0.3, "high": -0.1}
+    kind, said = live.conclusion({"n": 14, "metrics": {"loss": worse, "rouge1": worse, "rouge2": better}})
+    assert (kind, said.partition(" on ")[0]) == ("plain", "Mixed")
+    assert "better by surprise at the reference, word order; worse by words in common" in said
 
 
 def test_exact_answers_judge_only_where_there_are_any():
     """In free text hardly an answer equals the reference; then the overlap decides."""
     none = {"base": 0.0, "tuned": 0.01, "difference": 0.01, "low": -0.1, "high": 0.1}
     said = live.verdict({"n": 9, "metrics": {"exact_match": none, "rougeL": {**SCORE, "low": 0.05, "high": 0.2}}})
-    assert texts.IS_BETTER.format(n=9) in said
+    assert "Better on 9" in said
     assert texts.SCORE_NAMES["exact_match"] not in said
 
 

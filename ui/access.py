@@ -44,17 +44,18 @@ def on_space() -> bool:
 
 def can_sign_in() -> bool:
     """Whether this Space offers signing in with Hugging Face (hf_oauth in the README's front matter)."""
-    return on_space() and bool(os.environ.get("OAUTH_CLIENT_ID"))
+    return on_space() and os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
 
 
 def run(who: Visitor, name: str | None) -> Path:
     """The folder of a run this visitor may see. The page names runs by id only, never by a path."""
     if not name:
         raise UserError(texts.NO_RUN_CHOSEN)
-    folder = home.runs() / name
-    if not RUN_ID.fullmatch(name) or not (folder / "run.json").is_file() or not may_see(who, folder):
-        raise UserError(texts.NO_SUCH_RUN.format(name=name[:80]))
-    return folder
+    if isinstance(name, str) and RUN_ID.fullmatch(name):
+        folder = home.runs() / name
+        if (folder / "run.json").is_file() and may_see(who, folder):
+            return folder
+    raise UserError(texts.NO_SUCH_RUN.format(name=str(name)[:80]))
 
 
 def may_see(who: Visitor, folder: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ui import texts
+from ui import live, texts
 
 SIDES = ("base", "tuned")
 Turn = dict[str, Any]  # prompt, fresh, system, reference, and by side: text, tokens, seconds, stopped (None: unknown)
@@ -17,8 +17,9 @@ def about(run: Mapping[str, Any] | None) -> str:
     if not run:
         return f'<p class="quiet">{escape(texts.NO_RUN_YET)}</p>'
     words = texts.ABOUT.format(model=run["model"].rstrip("/").rpartition("/")[2], run=run["name"])
-    unfinished = "" if run["status"] == "finished" else f" {texts.ABOUT_UNFINISHED.format(status=run['status'])}"
-    return f"<p>{escape(words + unfinished)}</p>"
+    if not run["adapter"]:
+        words = texts.ABOUT_NOTHING.format(run=run["name"], status=texts.RUN_STATES.get(run["status"], run["status"]))
+    return f"<p>{escape(words)}</p>"
 
 
 def failure(sentence: str) -> str:
@@ -38,6 +39,8 @@ def turn(told: Turn, later: bool = False, doing: str = "") -> str:
     system = told.get("system") if told.get("fresh") or not later else None
     asked = f'<p class="system quiet">{escape(texts.SYSTEM_PROMPT)}: {escape(system)}</p>' if system else ""
     answers = "".join(side(name, told.get(name) or {}) for name in SIDES)
+    if not doing and not any(told.get(name) for name in SIDES):  # the page was closed, or another run was chosen
+        answers = f'<p class="quiet">{escape(texts.UNANSWERED)}</p>'
     reference = told.get("reference")
     original = (
         f"<details><summary>{escape(texts.REFERENCE)}</summary><p class='answer'>{escape(reference)}</p></details>"
@@ -109,7 +112,9 @@ def scores(report: Mapping[str, Any] | None) -> str:
     rows = "".join(score(name, value) for name, value in report["metrics"].items())
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in texts.SCORE_HEADS)
     left_out = texts.LEFT_OUT.format(n=len(report["left_out"])) if report.get("left_out") else ""
+    kind, sentence = live.conclusion(report)
     return (
+        f'<p class="run-verdict {kind}">{escape(sentence)}</p>'
         f"<p>{escape(texts.SCORES.format(n=report['n']))} {escape(left_out)}</p>"
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(texts.SCORES_LABEL)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -38,7 +38,7 @@ async def follow(
 
     Setting `stop` asks the child for what it has; leaving the loop early stops it, too.
     """
-    stop = stop or threading.Event()
+    stop, finished = stop or threading.Event(), False
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(helper, verb, values, stop, told), daemon=True).start()
     try:
@@ -49,12 +49,14 @@ async def follow(
                 items.append(told.get())
             if items and isinstance(items[-1], Exception):
                 raise items[-1]
+            finished = bool(items) and "result" in items[-1]
             if items:
                 yield items
-            if items and "result" in items[-1]:
+            if finished:
                 return
     finally:
-        stop.set()
+        if not finished:
+            stop.set()
 
 
 def _listen(

@@ -107,10 +107,6 @@ def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
     parts.conversations.render()
     of_run = [parts.about, parts.rows, parts.share, parts.scores]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
-    bar.run.change(
-        show, [bar.run, parts.conversations], [*of_run, parts.system, parts.mark, parts.history, parts.live],
-        api_name="show_compare", **quiet,
-    )  # fmt: skip
     tab.select(look, [bar.run], of_run, api_name="look_compare", **quiet)
     page.load(None, None, None, js=ENTER_SENDS)
     answering = [
@@ -121,10 +117,15 @@ def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
         "show_progress": "hidden", "concurrency_id": "engine", "concurrency_limit": 1, "api_visibility": "undocumented",
     }  # fmt: skip
     asked = [bar.run, parts.prompt, parts.conversations, parts.system, *decoding]
-    parts.ask.click(ask, asked, answering, api_name="ask", **how)
-    parts.rows.click(
+    asking = parts.ask.click(ask, asked, answering, api_name="ask", **how)
+    asking_row = parts.rows.click(
         ask_row, [parts.rows, bar.run, parts.conversations, *decoding], answering, api_name="ask_row", **how
     )
+    bar.run.change(
+        show, [bar.run, parts.conversations],
+        [*of_run, parts.system, parts.mark, parts.history, parts.live, parts.ask, parts.stop],
+        cancels=[asking, asking_row], api_name="show_compare", **quiet,
+    )  # fmt: skip
     parts.stop.click(stop, None, None, queue=False, api_name="stop_answer", api_visibility="undocumented")
     parts.clear.click(
         clear, [bar.run, parts.conversations], [parts.history, parts.live, parts.conversations],
@@ -148,10 +149,11 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
     """Another run is chosen: what it is, its rows and scores, its system prompt, its conversation so far."""
     who = access.visitor(request, profile)
     if not run:
-        return *of_no_run(), "", chat.mark(None), chat.conversation([]), ""
+        return *of_no_run(), "", chat.mark(None), chat.conversation([]), "", *controls(False)
     folder = access.run(who, run)
     system = jobs.load(folder).source.system or ""
-    return *of_run(folder), system, chat.mark(None), chat.conversation(turns.remembered(conversations, run)), ""
+    said = chat.conversation(turns.remembered(conversations, run))
+    return *of_run(folder), system, chat.mark(None), said, "", *controls(False)
 
 
 @errors.shown
@@ -166,7 +168,7 @@ def of_run(folder: Path) -> tuple[Any, ...]:
     report = report_of(folder)
     prompts = [[row["prompt"]] for row in offered(folder)]
     return (
-        chat.about(jobs.summary(folder)),
+        chat.about({**jobs.summary(folder), "adapter": (folder / "adapter").is_dir()}),
         gr.Dataset(samples=prompts),
         jobs.shared(folder),
         chat.scores(report) + chat.judged_rows(report),
@@ -213,7 +215,7 @@ async def ask_row(
     who = access.visitor(request, profile, "chat")
     folder = access.run(who, run)
     rows = offered(folder)
-    if not 0 <= index < len(rows):
+    if not isinstance(index, int) or not 0 <= index < len(rows):
         raise UserError(texts.NO_SUCH_ROW)
     said = turns.remembered(conversations, folder.name)
     async for update in answer(folder, said, {**rows[index], "fresh": True}, conversations, decoding, session(request)):
@@ -228,10 +230,8 @@ async def answer(
     asked = {side: turns.messages([*said, turn], side) for side in chat.SIDES}
     shown, later, opened = chat.conversation(said) if said else "", bool(said), None
     stop = _stops[session] = threading.Event()
-    working = (gr.Button(visible=False), gr.Button(visible=True))
-    rest = (gr.Button(visible=True), gr.Button(visible=False))
     pending = turns.remember(conversations, folder.name, [*said, turn])
-    yield shown, chat.turn(turn, later, texts.STARTING), "", pending, gr.skip(), *working
+    yield shown, chat.turn(turn, later, texts.STARTING), "", pending, gr.skip(), *controls(True)
     try:
         growing = {side: {"text": ""} for side in chat.SIDES}
         doing = texts.STARTING
@@ -252,10 +252,10 @@ async def answer(
         finished = {side: {**opened[side], **({} if opened[side]["stopped"] else cut)} for side in chat.SIDES}
         said = [*said, {**turn, **finished}]
         kept = turns.remember(conversations, folder.name, said)
-        yield chat.conversation(said), "", gr.skip(), kept, chat.mark(opened), *rest
+        yield chat.conversation(said), "", gr.skip(), kept, chat.mark(opened), *controls(False)
     except UserError as error:
         kept = turns.remember(conversations, folder.name, said)
-        yield chat.conversation(said), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *rest
+        yield chat.conversation(said), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *controls(False)
     finally:
         if _stops.get(session) is stop:
             del _stops[session]
@@ -283,6 +283,11 @@ def share(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None,
     """Let guests chat with a run, or no longer."""
     who = access.visitor(request, profile, "share")
     jobs.share(access.run(who, run), bool(on))
+
+
+def controls(working: bool) -> tuple[Any, Any]:
+    """Updates of ask and stop."""
+    return gr.Button(visible=not working), gr.Button(visible=working)
 
 
 def session(request: gr.Request | None) -> str:

@@ -236,8 +236,11 @@ def _summary(choice: dict[str, Any], asked: Question, found: dict[str, Any], mea
     return preview.summary(Path(path).name, origin, judging and Path(judging).name, found, measured)
 
 
-def _first_row(asked: Question, number: float | None, view: str | None) -> tuple[int, str]:
-    first = read("walk", ROW_SECONDS, asked, number=None, to="next")
+def _first_row(asked: Question, number: float | None, view: str | None) -> tuple[int | None, str]:
+    try:
+        first = read("walk", ROW_SECONDS, asked, number=None, to="next")
+    except UserError as error:
+        return None, chat.failure(str(error))
     return _row(asked, first, view)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import html
 import inspect
 import traceback
 from collections.abc import Callable
@@ -12,6 +14,8 @@ import gradio as gr
 
 from pipeline.errors import UserError
 from ui import texts
+
+SECONDS = 15.0  # it lies over the run at the top, so it goes by itself
 
 
 def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,12 +44,17 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def message(error: Exception) -> gr.Error:
-    """What the page shows for it; it stays until it is closed."""
+    """What the page shows for it."""
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):
-        return gr.Error(str(error), title=texts.CANNOT, duration=None, print_exception=False)
+        return shown_as(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return shown_as(texts.DISK_FULL)
     traceback.print_exception(error)
-    return gr.Error(
-        texts.BUG.format(kind=type(error).__name__), title=texts.BUG_TITLE, duration=None, print_exception=False
-    )
+    return shown_as(texts.BUG.format(kind=type(error).__name__))
+
+
+def shown_as(sentence: str) -> gr.Error:
+    """A message is drawn as HTML: what stands in foreign text must not become an element."""
+    return gr.Error(html.escape(sentence, quote=False), duration=SECONDS, print_exception=False)

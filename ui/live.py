@@ -58,12 +58,12 @@ def look(folder: Path) -> Picture:
     """The run as its folder is now. Raises UserError when the folder is damaged."""
     run, told = jobs.summary(folder), jobs.view(folder)
     judged = not jobs.after_training(folder) or run["jobs"].get("evaluate") == "finished"
-    counts = jobs.read_json(folder / "run.json").get("counts") or {}
+    counts = jobs.read_json(folder / "run.json").get("counts")
     report = folder / "report.json"
     return Picture(
         run,
         told,
-        rows=counts.get("train", 0),
+        rows=counts.get("train", 0) if isinstance(counts, dict) else 0,
         epochs=jobs.load(folder).config.epochs,
         report=jobs.read_json(report) if report.exists() else None,
         resume_from=jobs.checkpoint_step(folder),
@@ -187,26 +187,32 @@ def _not_judged(seen: Picture) -> str:
     return f'<p class="run-warning">{sentence or fallback}</p>'
 
 
-def verdict(report: dict[str, Any]) -> str:
-    """Better, worse or undecided, by the metric that tells most; and the scores it rests on."""
+def verdict(report: Mapping[str, Any]) -> str:
+    """The conclusion, and the scores that say most."""
     scores = {name: score for name in SHOWN_SCORES if (score := report["metrics"].get(name))}
     exact = scores.get("exact_match")
     if exact and max(exact["base"], exact["tuned"]) < SHARE_THAT_TELLS:
         del scores["exact_match"]
-    chosen = next(iter(scores), "")
     facts = "".join(_score(name, score) for name, score in scores.items())
     said = f'<p class="quiet">{texts.SCORES_SAID}</p>' if facts else ""
-    mark, wording = _judgement(chosen, scores[chosen]) if chosen else ("plain", texts.IS_UNDECIDED)
-    return f'<p class="run-verdict {mark}">{wording.format(n=report["n"])}</p><ul class="facts">{facts}</ul>{said}'
+    kind, sentence = conclusion(report)
+    return f'<p class="run-verdict {kind}">{escape(sentence)}</p><ul class="facts">{facts}</ul>{said}'
 
 
-def _judgement(name: str, score: dict[str, float]) -> tuple[str, str]:
-    low, high = score["low"], score["high"]
-    if name in LOWER_IS_BETTER:
-        low, high = -high, -low
-    return (
-        ("good", texts.IS_BETTER) if low > 0 else ("bad", texts.IS_WORSE) if high < 0 else ("plain", texts.IS_UNDECIDED)
-    )
+def conclusion(report: Mapping[str, Any]) -> tuple[str, str]:
+    """(good, bad or plain, a sentence) from all measures whose interval leaves zero out; they may disagree."""
+    found: dict[str, list[str]] = {"good": [], "bad": []}
+    for name, score in report["metrics"].items():
+        low, high = (-score["high"], -score["low"]) if name in LOWER_IS_BETTER else (score["low"], score["high"])
+        if low > 0 or high < 0:
+            found["good" if low > 0 else "bad"].append(texts.SHORT_METRICS.get(name, name))
+    better, worse = (", ".join(dict.fromkeys(names)) for names in found.values())
+    if better and worse:
+        return "plain", texts.IS_MIXED.format(n=report["n"], better=better, worse=worse)
+    if better or worse:
+        wording = texts.IS_BETTER if better else texts.IS_WORSE
+        return "good" if better else "bad", wording.format(n=report["n"], measures=better or worse)
+    return "plain", texts.IS_UNDECIDED.format(n=report["n"])
 
 
 def _score(name: str, score: dict[str, float]) -> str:

@@ -61,6 +61,7 @@ def wire(parts: Parts, bar: runs.Bar, tab: gr.Tab) -> None:
     fields = list(parts.fields.values())
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
     shown = [bar.run, *fields]
+    bar.run.change(name, [bar.run], [parts.fields["repo"]], api_name="published_name", **quiet)
     bar.run.change(show, shown, [*state, parts.card], api_name="show_publish", **quiet)
     tab.select(show, shown, [*state, parts.card], api_name="look_publish", **quiet)
     for field in fields:
@@ -81,6 +82,14 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
         return *nothing(), release.card("")
     folder = access.run(who, run)
     return *state(folder), card_of(folder, fields)
+
+
+@errors.shown
+def name(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> str:
+    """Another run is chosen: where it was published, if it was; another run's name would be overwritten."""
+    who = access.visitor(request, profile)
+    file = access.run(who, run) / "publish.json" if run and who.owner else None
+    return str(jobs.read_json(file).get("repo", "")) if file and file.exists() else ""
 
 
 @errors.shown

@@ -18,7 +18,7 @@ FILES = {
 }  # fmt: skip
 READ_AS = ("loss_on", "max_length")
 INSPECT_SECONDS = 180.0
-ROW_SECONDS = 60.0
+ROW_SECONDS = 180.0  # the file may have to be read again
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The run at the top of the page: Train, Compare and Publish show the one that is chosen here.
 
-The choice is in the address (?run=) and in the browser, so a reload or another tab finds it again.
+The choice is in the address (?run=) and in the browser, so a reload or another tab finds it again; so is the open tab.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,17 @@ REMEMBER = """(run) => {
   if (run) address.searchParams.set('run', run); else address.searchParams.delete('run');
   history.replaceState(null, '', address);
   return run;
+}"""
+
+
+OPENED = """() => {{
+  const address = new URL(location);
+  address.searchParams.set('tab', '{tab}');
+  history.replaceState(null, '', address);
+}}"""
+REOPEN = """() => {
+  const tab = new URL(location).searchParams.get('tab');
+  if (/^[a-z]+$/.test(tab || '')) document.querySelector(`#tab-${tab}-button`)?.click();
 }"""
 
 
@@ -51,20 +63,18 @@ def draw() -> Bar:
     return Bar(run, gr.BrowserState(None, storage_key="tuning-fork-run", secret="tuning-fork"), guest)
 
 
-def wire(bar: Bar, page: gr.Blocks) -> None:
+def wire(bar: Bar, page: gr.Blocks, tabs: Sequence[gr.Tab]) -> None:
     page.load(
         attach, [bar.saved], [bar.run, bar.guest], show_progress="hidden", queue=False, api_visibility="undocumented"
     )
     bar.run.change(None, bar.run, bar.saved, js=REMEMBER, queue=False, show_progress="hidden", api_visibility="private")
-    bar.run.focus(
-        refresh,
-        [bar.run],
-        [bar.run],
-        show_progress="hidden",
-        queue=False,
-        api_name="runs",
-        api_visibility="undocumented",
-    )
+    gr.on(
+        [tab.select for tab in tabs], refresh, [bar.run], [bar.run], show_progress="hidden", concurrency_limit=None,
+        api_name="runs", api_visibility="undocumented",
+    )  # fmt: skip
+    for tab in tabs:
+        tab.select(None, js=OPENED.format(tab=tab.id), queue=False, api_visibility="private")
+    page.load(None, js=REOPEN, queue=False, api_visibility="private")
 
 
 @errors.shown

@@ -2,8 +2,7 @@
 
 # --- everywhere
 TITLE = "Tuning Fork"
-CANNOT = "That can't be done"
-BUG_TITLE = "This should not have happened"
+DISK_FULL = "The disk is full or can't be written to; free some space and try again. Nothing that was there is lost."
 BUG = "A fault of the app, not yours ({kind}); its log tells more. Nothing you made is lost."
 NOT_FOR_GUESTS = (
     "Only the owner may {to} here. Guests can chat with the shared runs under Compare; the owner signs in with the "
@@ -206,8 +205,19 @@ FAILED_HELP = "To change a setting, press “Use its settings”, correct it and
 NOT_STARTED = "It was made but never started; resume starts it."
 NOT_JUDGED = "Trained. There were no held-out rows to judge it on."
 RUN_DAMAGED = "This run can't be shown: {text}"
-IS_BETTER = "Better on {n:,} held-out rows it has never seen"
-IS_WORSE = "Worse on {n:,} held-out rows it has never seen"
+IS_BETTER = "Better on {n:,} held-out rows it has never seen, by: {measures}"
+IS_WORSE = "Worse on {n:,} held-out rows it has never seen, by: {measures}"
+IS_MIXED = "Mixed on {n:,} held-out rows it has never seen: better by {better}; worse by {worse}"
+SHORT_METRICS = {
+    "exact_match": "exact answers",
+    "rouge1": "words in common",
+    "rouge2": "word order",
+    "rougeL": "word order",
+    "rougeLsum": "word order",
+    "token_f1": "words in common",
+    "loss": "surprise at the reference",
+    "perplexity": "surprise at the reference",
+}
 IS_UNDECIDED = "No clear difference on {n:,} held-out rows it has never seen"
 SCORE_NAMES = {"exact_match": "answers exactly right", "rougeL": "overlap with the right answer", "loss": "loss"}
 SCORE = "{base} → {tuned}"
@@ -237,7 +247,8 @@ READS = "reads up to {tokens:,} tokens"
 # --- Compare
 NO_RUN_YET = "No run is chosen. Pick one at the top, or train one under Train."
 ABOUT = "Base is {model} as it came. Tuned is the same copy of its weights with what “{run}” has learned switched on."
-ABOUT_UNFINISHED = "(This run is {status}.)"
+ABOUT_NOTHING = "“{run}” has nothing to compare yet: it is {status}. Choose another run at the top, or see Train."
+UNANSWERED = "Not answered: the page was left before that. Ask again."
 NOTHING_ASKED = "Ask both at once: click one of the prompts below, or type your own."
 SIDES = {"base": "Base", "tuned": "Tuned"}
 FRESH_TURN = "a new conversation"

@@ -37,15 +37,18 @@ def remembered(conversations: Any, run: str) -> list[Turn]:
 def valid(turn: Any) -> bool:
     if not (isinstance(turn, dict) and isinstance(turn.get("prompt"), str)):
         return False
-    numbers = (int, float)
     return all(isinstance(turn.get(key, ""), str) for key in ("system", "reference")) and all(
         isinstance(told := turn.get(side, {}), dict)
         and isinstance(told.get("text", ""), str)
-        and isinstance(told.get("tokens", 0), numbers)
-        and isinstance(told.get("seconds", 0), numbers)
+        and measured(told.get("tokens", 0))
+        and measured(told.get("seconds", 0))
         and ("tokens" not in told or {"seconds", "stopped"} <= told.keys())
         for side in SIDES
     )
+
+
+def measured(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1e9
 
 
 def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> dict[str, Any]:

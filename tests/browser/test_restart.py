@@ -41,8 +41,6 @@ def test_a_killed_app_loses_no_run(browser, tmp_path):
             time.sleep(2)
             assert len(events.read(folder / "events.jsonl").curve) > alone, "it trains while there is no app"
             with serve_app(home, port):
-                expect(page.locator("#tab-compare-button[aria-selected=true]")).to_be_visible(timeout=LONG)
-                watch.tab("2 · Train")  # Gradio opens the page again by itself, on its first tab
                 step_shown(page, len(events.read(folder / "events.jsonl").curve))
                 with opened(browser, page.url, "restarted") as again:
                     find_again_and_stop(again, folder)
