@@ -256,3 +256,21 @@ def test_sharing_is_written_with_the_run(make_run):
     assert jobs.shared(folder)
     compare.share(None, None, folder.name, False)
     assert not access.may_see(access.Visitor("guest", False), folder)
+
+
+def test_another_run_takes_an_unfinished_answer_back(run, make_run):
+    """Not a word of it is shown under the run that was chosen meanwhile, and no mark that isn't its own."""
+    other = make_run(rows=4)
+
+    async def ask_and_switch():
+        shown = []
+        async for update in compare.ask(None, None, run.name, "Hello", {}, "", 400, 5.0, 1.0, 1):
+            shown.append(update)
+            if "Answering" in str(update[1]):
+                compare.show(None, None, other.name, {})
+                left = len(shown)
+        return shown[left:]
+
+    assert asyncio.run(ask_and_switch()) == [compare.NOTHING_MORE]
+    assert all(map(is_skip, compare.NOTHING_MORE))
+    assert not compare._stops

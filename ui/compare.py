@@ -31,6 +31,7 @@ DOWNLOAD = """(run, all) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }"""
+NOTHING_MORE = (gr.skip(),) * 7  # Gradio sends the last update once more when a stream ends
 _stops: dict[str, threading.Event] = {}  # answers being given, by browser session
 
 
@@ -117,14 +118,14 @@ def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
         "show_progress": "hidden", "concurrency_id": "engine", "concurrency_limit": 1, "api_visibility": "undocumented",
     }  # fmt: skip
     asked = [bar.run, parts.prompt, parts.conversations, parts.system, *decoding]
-    asking = parts.ask.click(ask, asked, answering, api_name="ask", **how)
-    asking_row = parts.rows.click(
+    parts.ask.click(ask, asked, answering, api_name="ask", **how)
+    parts.rows.click(
         ask_row, [parts.rows, bar.run, parts.conversations, *decoding], answering, api_name="ask_row", **how
     )
     bar.run.change(
         show, [bar.run, parts.conversations],
         [*of_run, parts.system, parts.mark, parts.history, parts.live, parts.ask, parts.stop],
-        cancels=[asking, asking_row], api_name="show_compare", **quiet,
+        api_name="show_compare", **quiet,
     )  # fmt: skip
     parts.stop.click(stop, None, None, queue=False, api_name="stop_answer", api_visibility="undocumented")
     parts.clear.click(
@@ -146,8 +147,13 @@ ENTER_SENDS = """() => document.addEventListener('keydown', event => {
 
 @errors.shown
 def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, conversations: Any) -> tuple[Any, ...]:
-    """Another run is chosen: what it is, its rows and scores, its system prompt, its conversation so far."""
+    """Another run is chosen: what it is, its rows and scores, its system prompt, its conversation so far.
+
+    An answer of the run before is taken back first: not a word of it may appear under the new one.
+    """
     who = access.visitor(request, profile)
+    if unwanted := _stops.pop(session(request), None):
+        unwanted.set()
     if not run:
         return *of_no_run(), "", chat.mark(None), chat.conversation([]), "", *controls(False)
     folder = access.run(who, run)
@@ -160,7 +166,7 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
 def look(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> tuple[Any, ...]:
     """The tab is opened: the run may have been trained and judged since."""
     who = access.visitor(request, profile)
-    return of_run(access.run(who, run)) if run else of_no_run()
+    return of_run(access.run(who, run)) if run else (gr.skip(),) * 4
 
 
 def of_run(folder: Path) -> tuple[Any, ...]:
@@ -239,6 +245,9 @@ async def answer(
             children.ENGINE, "compare", stop, folder=str(folder), asked=asked, decoding=to_json(chosen)
         )
         async for frame in items:
+            if _stops.get(session) is not stop:  # the page shows another run by now
+                yield NOTHING_MORE
+                return
             for item in frame:
                 doing = state(item) if "phase" in item or "waiting" in item else doing
                 for side in chat.SIDES:
@@ -254,6 +263,9 @@ async def answer(
         kept = turns.remember(conversations, folder.name, said)
         yield chat.conversation(said), "", gr.skip(), kept, chat.mark(opened), *controls(False)
     except UserError as error:
+        if _stops.get(session) is not stop:
+            yield NOTHING_MORE
+            return
         kept = turns.remember(conversations, folder.name, said)
         yield chat.conversation(said), chat.failure(str(error)), turn["prompt"], kept, gr.skip(), *controls(False)
     finally:

@@ -63,7 +63,7 @@ def wire(parts: Parts, bar: runs.Bar, tab: gr.Tab) -> None:
     shown = [bar.run, *fields]
     bar.run.change(name, [bar.run], [parts.fields["repo"]], api_name="published_name", **quiet)
     bar.run.change(show, shown, [*state, parts.card], api_name="show_publish", **quiet)
-    tab.select(show, shown, [*state, parts.card], api_name="look_publish", **quiet)
+    tab.select(look, shown, [*state, parts.card], api_name="look_publish", **quiet)
     for field in fields:
         field.change(preview, shown, parts.card, trigger_mode="always_last", api_name="card", **quiet)
     parts.timer.tick(tick, [bar.run], state, queue=False, api_name="publish_tick", **quiet)
@@ -80,6 +80,16 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
     who = access.visitor(request, profile)
     if not run or not who.owner:
         return *nothing(), release.card("")
+    folder = access.run(who, run)
+    return *state(folder), card_of(folder, fields)
+
+
+@errors.shown
+def look(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, *fields: Any) -> tuple[Any, ...]:
+    """The tab is opened: the run may have been trained since. A page that just opens has not been told its run yet."""
+    who = access.visitor(request, profile)
+    if not run or not who.owner:
+        return (gr.skip(),) * 7
     folder = access.run(who, run)
     return *state(folder), card_of(folder, fields)
 

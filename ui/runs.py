@@ -90,9 +90,9 @@ def attach(request: gr.Request, profile: gr.OAuthProfile | None, saved: str | No
 
 @errors.shown
 def refresh(request: gr.Request, profile: gr.OAuthProfile | None, chosen: str | None) -> Any:
-    """The list as it is now; what is chosen stays."""
+    """The list as it is now. What is chosen is left alone: a page that just opens has not been told yet."""
     who = access.visitor(request, profile)
-    return picker(who, chosen)
+    return gr.Dropdown(choices=choices(who))
 
 
 def picker(who: Visitor, chosen: str | None) -> Any:
