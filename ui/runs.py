@@ -23,14 +23,17 @@ REMEMBER = """(run) => {
   return run;
 }"""
 
-
-OPENED = """() => {{
+# Gradio tells of the tab it begins with, too, and late: so what is written is the tab that is open, once REOPEN has run.
+OPENED = """() => setTimeout(() => {
+  const open = document.querySelector('[role=tab][aria-selected=true][id^=tab-]');
+  if (!open || !document.documentElement.dataset.reopened) return;
   const address = new URL(location);
-  address.searchParams.set('tab', '{tab}');
+  address.searchParams.set('tab', open.id.split('-')[1]);
   history.replaceState(null, '', address);
-}}"""
+})"""
 REOPEN = """() => {
   const tab = new URL(location).searchParams.get('tab');
+  document.documentElement.dataset.reopened = 'yes';
   if (/^[a-z]+$/.test(tab || '')) document.querySelector(`#tab-${tab}-button`)?.click();
 }"""
 
@@ -72,9 +75,8 @@ def wire(bar: Bar, page: gr.Blocks, tabs: Sequence[gr.Tab]) -> None:
         [tab.select for tab in tabs], refresh, [bar.run], [bar.run], show_progress="hidden", concurrency_limit=None,
         api_name="runs", api_visibility="undocumented",
     )  # fmt: skip
-    for tab in tabs:
-        tab.select(None, js=OPENED.format(tab=tab.id), queue=False, api_visibility="private")
-    page.load(None, js=REOPEN, queue=False, api_visibility="private")
+    gr.on([tab.select for tab in tabs], None, js=OPENED, queue=False, api_visibility="private")
+    page.load(None, js=REOPEN, queue=False, api_visibility="private").then(None, js=OPENED, api_visibility="private")
 
 
 @errors.shown

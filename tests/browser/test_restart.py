@@ -30,7 +30,7 @@ def test_a_killed_app_loses_no_run(browser, tmp_path):
             page = watch.page
             watch.tab("2 · Train")
             page.locator("#train-name textarea, #train-name input").first.fill("restarted")
-            page.locator("#trainconfig-epochs input").fill("20")
+            page.locator("#trainconfig-epochs input").fill("40")
             page.locator("#train-start").click()
             step_shown(page, 0)
             watch.server_may_be_gone = True
