@@ -203,7 +203,7 @@ def test_the_base_is_asked_a_row(page):
 @calls("show_compare", "look_compare")
 def test_a_run_is_shown_with_its_rows_scores_and_conversation(page):
     """Its held-out rows are offered, and what was said before stands there again."""
-    said = {RUN: [{"prompt": "Was this kept?", "fresh": True, "system": ""}]}
+    said = json.dumps({RUN: [{"prompt": "Was this kept?", "fresh": True, "system": ""}]})
     about, rows, _, scores, _, _, history, _ = page.call("show_compare", RUN, said)
     assert "tiny-chat" in about
     assert len(rows["samples"]) == 60
@@ -216,14 +216,15 @@ def test_a_run_is_shown_with_its_rows_scores_and_conversation(page):
 def test_both_sides_answer_and_the_conversation_is_kept_and_forgotten(page):
     """Base and tuned each say their own; a held-out row brings its reference; only this run's turns are forgotten."""
     kept = page.call("ask", RUN, "Say this: The fox finds the ring.", {}, None, *GREEDY)[3]
-    (turn,) = kept[RUN]
+    (turn,) = json.loads(kept)[RUN]
     assert turn["tuned"]["text"] == "The ring, the fox finds."
     assert turn["base"]["text"] != turn["tuned"]["text"]
-    kept = page.call("ask_row", 2, RUN, {**kept, "another": [turn]}, *GREEDY)[3]
-    assert kept[RUN][1]["tuned"]["text"] == kept[RUN][1]["reference"]
+    kept = page.call("ask_row", 2, RUN, json.dumps({"another": [turn], RUN: [turn]}), *GREEDY)[3]
+    second = json.loads(kept)[RUN][1]
+    assert second["tuned"]["text"] == second["reference"]
     history, _, kept = page.call("clear", RUN, kept)
     assert "The ring" not in history
-    assert kept == {"another": [turn], RUN: []}
+    assert json.loads(kept) == {"another": [turn], RUN: []}
 
 
 @calls("stop_answer")
@@ -236,7 +237,7 @@ def test_an_answer_is_stopped_by_the_session_that_asked(page, app):
     until(lambda: len(asking.outputs()) > said + 2 or asking.done())
     assert not asking.done()
     page.call("stop_answer")
-    (turn,) = asking.result(timeout=120)[3][RUN]
+    (turn,) = json.loads(asking.result(timeout=120)[3])[RUN]
     assert 0 < turn["base"]["tokens"] < 400
     assert turn["base"]["cut"] or turn["tuned"]["cut"]
 
@@ -405,4 +406,4 @@ def test_a_guest_chats_with_a_shared_run(space):
     """That much is for everybody."""
     page, _ = space
     kept = page.call("ask", RUN, "Say this: The fox finds the ring.", {}, None, *GREEDY)[3]
-    assert kept[RUN][0]["tuned"]["text"] == "The ring, the fox finds."
+    assert json.loads(kept)[RUN][0]["tuned"]["text"] == "The ring, the fox finds."

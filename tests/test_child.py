@@ -125,7 +125,7 @@ def test_no_child_outlives_the_page(echo):
     time.sleep(0.3)
     process = echo._process
     echo._socket.shutdown(2)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
     assert gone(pid)
 
 
@@ -136,5 +136,5 @@ def test_a_short_question_behind_a_long_one_ends_nobody(echo):
     short = threading.Thread(target=lambda: found.append(echo.ask("echo", 0.5, text="short")))
     short.start()
     assert drain(long)[1] == {"stopped_at": None}
-    short.join(timeout=30)
+    short.join(timeout=60)
     assert found == ["short"]

@@ -32,7 +32,7 @@ class Process(subprocess.Popen[str]):
         threading.Thread(target=lambda: [self.said.put(line.strip()) for line in self.stdout], daemon=True).start()
 
     def says(self) -> str:
-        return self.said.get(timeout=10)
+        return self.said.get(timeout=60)
 
     def end(self) -> None:
         self.stdin.write("\n")

@@ -96,7 +96,7 @@ def test_it_makes_way_for_a_job(engine, trained_run):
     process, told = engine._process, []
     with device.use("training of somebody", told.append) as got:
         assert got
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
         waited = []
         thread = threading.Thread(target=lambda: waited.append(compare(engine, trained_run, max_new_tokens=4)))
         thread.start()

@@ -151,7 +151,7 @@ def test_many_watchers_see_every_event_once(file):
     for step in range(300):
         told(file, "loss", step=step, loss=float(step))
     for watcher in watchers:
-        watcher.join(timeout=20)
+        watcher.join(timeout=60)
     assert seen == [300] * 8
     assert [step for step, _ in events.read(file).curve] == list(range(300))
 

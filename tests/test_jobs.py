@@ -442,7 +442,7 @@ def test_nobody_is_left_alone_with_a_closed_page(toy, run):
     toy("job.phase('working')\nwhile not job.stop_asked():\n    time.sleep(0.01)\nreturn 'finished', {}")
     code = "import os, pathlib, sys; from pipeline import jobs\n"
     code += "jobs.start(pathlib.Path(sys.argv[1]), 'train'); os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", code, str(run)], env=jobs.environment(), timeout=20, check=False)
+    subprocess.run([sys.executable, "-c", code, str(run)], env=jobs.environment(), timeout=60, check=False)
     reaches(run, "working")
     assert jobs.status(run) == "running"
     jobs.stop(run)
@@ -482,7 +482,7 @@ def test_an_interrupted_command_line_leaves_its_run_alone(toy, run):
     until(lambda: bool(kinds(run, "phase")))
     time.sleep(0.3)
     command.send_signal(signal.SIGINT)
-    printed, said = command.communicate(timeout=10)
+    printed, said = command.communicate(timeout=60)
     assert (command.returncode, printed, said.count("\n")) == (130, "", 1)
     assert jobs.status(run) == "running"
 

@@ -53,7 +53,7 @@ def test_a_typed_message_is_answered_by_both(run):
     expected = dict(
         generate.stream(sides.open_pair(sides.of_run(run)), {"base": said, "tuned": said}, Decoding(max_new_tokens=24))
     )
-    turn = kept[run.name][0]
+    turn = json.loads(kept)[run.name][0]
     assert {side: turn[side]["text"] for side in chat.SIDES} == {side: a.text for side, a in expected.items()}
     assert all(chat.escape(answer.text) in history for answer in expected.values())
     assert turn["base"]["text"] != turn["tuned"]["text"]
@@ -78,10 +78,14 @@ def test_the_next_message_continues_each_sides_own_conversation(run):
         {"role": "user", "content": "two"},
     ]
     assert turns.messages(said, "base")[2]["content"] == "b1"
-    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: said[:2]}, "Be brief.", *PLAIN))
-    assert kept[run.name][-1]["fresh"]
-    _, _, _, kept, *_ = last(compare.ask(None, None, run.name, "Hello", {run.name: said[:2]}, "Be kind.", *PLAIN))
-    assert not kept[run.name][-1]["fresh"]
+    _, _, _, kept, *_ = last(
+        compare.ask(None, None, run.name, "Hello", json.dumps({run.name: said[:2]}), "Be brief.", *PLAIN)
+    )
+    assert json.loads(kept)[run.name][-1]["fresh"]
+    _, _, _, kept, *_ = last(
+        compare.ask(None, None, run.name, "Hello", json.dumps({run.name: said[:2]}), "Be kind.", *PLAIN)
+    )
+    assert not json.loads(kept)[run.name][-1]["fresh"]
 
 
 def test_a_held_out_row_is_asked_as_it_stands_with_its_reference(run):
@@ -89,7 +93,7 @@ def test_a_held_out_row_is_asked_as_it_stands_with_its_reference(run):
     rows = compare.offered(run)
     assert len(rows) == compare.MOST_ROWS
     history, _, _, kept, *_ = last(compare.ask_row(None, None, 2, run.name, {}, *PLAIN))
-    turn = kept[run.name][-1]
+    turn = json.loads(kept)[run.name][-1]
     assert (turn["prompt"], turn["reference"]) == (rows[2]["prompt"], rows[2]["reference"])
     assert turn["fresh"]
     assert turn["tuned"]["text"] == turn["reference"]
@@ -121,7 +125,7 @@ def test_what_can_not_be_asked_is_a_sentence(run, prompt, decoding, sentence):
 def test_a_failed_answer_gives_the_prompt_back_and_loses_no_turn(run):
     """A prompt that leaves the model no room: the sentence with its numbers, the message to be shortened."""
     long = "fox " * 2000
-    before = {run.name: [{"prompt": "one", "fresh": True, "system": ""}]}
+    before = json.dumps({run.name: [{"prompt": "one", "fresh": True, "system": ""}]})
     _, live, prompt, kept, _, ask, _ = last(compare.ask(None, None, run.name, long, before, "", *PLAIN))
     assert "shorten it" in live
     assert 'role="alert"' in live
@@ -141,7 +145,7 @@ def test_stop_keeps_what_was_said(run):
             state = update if not is_skip(update[3]) else state
         return state
 
-    turn = asyncio.run(ask_and_stop())[3][run.name][-1]
+    turn = json.loads(asyncio.run(ask_and_stop())[3])[run.name][-1]
     assert turn["tuned"]["tokens"] < 400
     assert turn["tuned"]["cut"]
     assert "stopped by you" in chat.how_it_ended(turn["tuned"])
@@ -150,13 +154,14 @@ def test_stop_keeps_what_was_said(run):
 
 def test_conversations_are_kept_per_run_and_bounded():
     """The newest turns of the newest runs; another run's conversation is untouched."""
-    kept: object = {}
+    kept: str | None = None
     for number in range(turns.KEPT_RUNS + 3):
         kept = turns.remember(kept, f"run-{number}", [{"prompt": str(i)} for i in range(100)])
-    assert len(kept) == turns.KEPT_RUNS
-    assert f"run-{turns.KEPT_RUNS + 2}" in kept
-    assert all(len(said) == turns.KEPT_TURNS and said[-1]["prompt"] == "99" for said in kept.values())
-    assert turns.remember({"a": [1], "b": [2]}, "a", []) == {"b": [2], "a": []}
+    runs = json.loads(kept)
+    assert len(runs) == turns.KEPT_RUNS
+    assert f"run-{turns.KEPT_RUNS + 2}" in runs
+    assert all(len(said) == turns.KEPT_TURNS and said[-1]["prompt"] == "99" for said in runs.values())
+    assert json.loads(turns.remember('{"a": [1], "b": [2]}', "a", [])) == {"b": [2], "a": []}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +174,14 @@ def test_conversations_are_kept_per_run_and_bounded():
 )  # fmt: skip
 def test_what_a_browser_sends_may_be_anything(junk):
     """What is no turn is left out."""
-    assert turns.remembered(junk, "r") == []
+    for sent in (junk, json.dumps(junk)):
+        assert turns.remembered(sent, "r") == []
+        assert json.loads(turns.remember(sent, "r", [])) == {"r": []}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "NaN"])
+def test_a_damaged_memory_is_an_empty_one(text):
+    assert turns.remembered(text, "r") == []
 
 
 @pytest.mark.parametrize("probe", PROBES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ui.chat import Turn
 MOST_ROWS = 60  # held-out rows offered as prompts
 FIELDS = tuple(settings(Decoding))
 DOWNLOAD = """(run, all) => {
-  const file = new Blob([JSON.stringify({run, turns: (all || {})[run] || []}, null, 2)], {type: 'application/json'});
+  const file = new Blob([JSON.stringify({run, turns: JSON.parse(all || '{}')[run] || []}, null, 2)], {type: 'application/json'});
   const link = document.createElement('a');
   link.href = URL.createObjectURL(file);
   link.download = `conversation-${run}.json`;
@@ -55,7 +56,7 @@ class Parts:
 
 
 def draw() -> Parts:
-    conversations = gr.BrowserState({}, storage_key="tuning-fork-conversations", secret="tuning-fork", render=False)
+    conversations = gr.BrowserState("{}", storage_key="tuning-fork-conversations", secret="tuning-fork", render=False)
     with gr.Row(equal_height=False):
         about = gr.HTML(elem_id="compare-about", padding=False)
         mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False)
@@ -86,22 +87,9 @@ def draw() -> Parts:
     gr.Markdown(f"## {texts.SCORES_TITLE}")
     scores = gr.HTML(elem_id="scores", padding=False)
     return Parts(
-        about,
-        mark,
-        history,
-        live,
-        prompt,
-        ask,
-        stop,
-        rows,
-        clear,
-        download,
-        system,
-        fields,
-        share,
-        scores,
+        about, mark, history, live, prompt, ask, stop, rows, clear, download, system, fields, share, scores,
         conversations,
-    )
+    )  # fmt: skip
 
 
 def wire(parts: Parts, bar: runs.Bar, page: gr.Blocks, tab: gr.Tab) -> None:
@@ -241,21 +229,22 @@ async def answer(
     try:
         growing = {side: {"text": ""} for side in chat.SIDES}
         doing = texts.STARTING
-        items = children.follow(
+        told = children.follow(
             children.ENGINE, "compare", stop, folder=str(folder), asked=asked, decoding=to_json(chosen)
         )
-        async for frame in items:
-            if _stops.get(session) is not stop:  # the page shows another run by now
-                yield NOTHING_MORE
-                return
-            for item in frame:
-                doing = state(item) if "phase" in item or "waiting" in item else doing
-                for side in chat.SIDES:
-                    growing[side]["text"] += item.get(side, "")
-                opened = item.get("result")
-            if not opened:
-                live = chat.turn({**turn, **growing}, later, doing)
-                yield gr.skip(), live, gr.skip(), gr.skip(), gr.skip(), *([gr.skip()] * 2)
+        async with aclosing(told):
+            async for frame in told:
+                if _stops.get(session) is not stop:  # the page shows another run by now
+                    yield NOTHING_MORE
+                    return
+                for item in frame:
+                    doing = state(item) if "phase" in item or "waiting" in item else doing
+                    for side in chat.SIDES:
+                        growing[side]["text"] += item.get(side, "")
+                    opened = item.get("result")
+                if not opened:
+                    live = chat.turn({**turn, **growing}, later, doing)
+                    yield gr.skip(), live, gr.skip(), gr.skip(), gr.skip(), *([gr.skip()] * 2)
         assert opened is not None
         cut = {"cut": True} if stop.is_set() else {}
         finished = {side: {**opened[side], **({} if opened[side]["stopped"] else cut)} for side in chat.SIDES}
@@ -284,7 +273,7 @@ def stop(request: gr.Request, profile: gr.OAuthProfile | None) -> None:
 @errors.shown
 def clear(
     request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, conversations: Any
-) -> tuple[str, str, dict[str, Any]]:
+) -> tuple[str, str, str]:
     """Forget this run's conversation in this browser."""
     access.visitor(request, profile, "chat")
     return chat.conversation([]), "", turns.remember(conversations, run or "", [])

@@ -1,7 +1,12 @@
-"""A conversation as the browser keeps it: per run the turns, each with its prompt and what both sides said. Pure."""
+"""A conversation as the browser keeps it: per run the turns, each with its prompt and what both sides said. Pure.
+
+It is kept as JSON text. Gradio's page applies a stream's next update to the value the component still holds: after
+an update that skips it, a dictionary would have become {"__type__": "update"}.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +35,7 @@ def messages(turns: Sequence[Turn], side: str) -> list[Message]:
 
 def remembered(conversations: Any, run: str) -> list[Turn]:
     """A run's turns as the browser kept them. It may hold anything: what is no turn is left out."""
-    kept = conversations.get(run) if isinstance(conversations, dict) else None
+    kept = _read(conversations).get(run)
     return [turn for turn in kept if valid(turn)] if isinstance(kept, list) else []
 
 
@@ -51,10 +56,16 @@ def measured(value: Any) -> bool:
     return isinstance(value, int | float) and 0 <= value < 1e9
 
 
-def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> dict[str, Any]:
+def remember(conversations: Any, run: str, turns: Sequence[Turn]) -> str:
     """The browser's conversations with this run's newest turns; the oldest ones make room."""
-    others = (
-        {name: kept for name, kept in conversations.items() if name != run} if isinstance(conversations, dict) else {}
-    )
+    others = {name: kept for name, kept in _read(conversations).items() if name != run}
     recent = dict(list(others.items())[-(KEPT_RUNS - 1) :])
-    return {**recent, run: list(turns)[-KEPT_TURNS:]}
+    return json.dumps({**recent, run: list(turns)[-KEPT_TURNS:]})
+
+
+def _read(conversations: Any) -> dict[str, Any]:
+    try:
+        kept = json.loads(conversations)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return kept if isinstance(kept, dict) else {}

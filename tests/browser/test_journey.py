@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import psutil
 import pytest
+from playwright.sync_api import TimeoutError as NeverShown
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SECONDS, opened
@@ -65,6 +68,38 @@ def test_a_first_visit_hears_both_sides_with_one_click(browser, page_url, tmp_pa
         assert kept["turns"][0]["tuned"]["text"] == tuned
         page.locator("#clear").click()
         expect(page.locator("#history .turn")).to_have_count(0)
+
+
+def test_another_run_chosen_in_mid_answer_shows_nothing_of_it(browser, tmp_path):
+    """The engine is held still in mid-answer, so that the answer is sure to be unfinished when the run changes."""
+    home = tmp_path / "home"
+    with serve_app(home) as url:
+        first = home / "runs" / "tiny-yoda-example"
+        second = shutil.copytree(first, first.with_name("tiny-yoda-second"))
+        told = json.loads((second / "run.json").read_text())
+        (second / "run.json").write_text(json.dumps({**told, "id": second.name}))
+        with opened(browser, f"{url}/?run={first.name}", "mid-answer") as watch:
+            page = watch.page
+            page.locator("#held-out-prompts button").first.click()
+            expect(page.locator("#history .turn")).to_have_count(1, timeout=LONG)
+            engine = next(
+                process for process in psutil.process_iter(["cmdline"])
+                if "pipeline.engine" in (process.info["cmdline"] or ()) and process.environ()["TUNING_FORK_HOME"] == str(home)
+            )  # fmt: skip
+            engine.suspend()
+            page.locator("#held-out-prompts button").nth(1).click()
+            expect(page.locator("#live .turn")).to_be_visible()
+            page.locator("#run input").click()
+            page.get_by_role("option", selected=False).click()
+            page.wait_for_url(re.compile(second.name))
+            expect(page.locator("#live .turn")).to_have_count(0)
+            engine.resume()
+            with pytest.raises(NeverShown):
+                page.locator("#live .turn, #history .turn").first.wait_for(timeout=8_000)
+            fill(page, "#prompt", SAYS)
+            page.locator("#ask").click()
+            expect(page.locator("#history .turn")).to_have_count(1, timeout=LONG)
+            expect(page.locator("#history .turn")).to_contain_text(SAYS)
 
 
 def test_the_whole_journey(browser, page_url, hub, tmp_path):
