@@ -9,7 +9,6 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import; nothing leaves this machine
 for name in ("NO_PROXY", "no_proxy"):  # launch() calls itself over HTTP and would ask a proxy for it
     os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1"]))
-
 import ui.quick  # noqa: F401 -- before the import, too
 import gradio as gr
 from starlette.middleware import Middleware
@@ -17,8 +16,6 @@ from starlette.middleware import Middleware
 from pipeline import example, home, uploads
 from pipeline.errors import UserError
 from ui import access, children, compare, data, publish, runs, texts, theme, train
-
-UPLOAD_LIMIT = "200mb"
 
 
 def build() -> gr.Blocks:
@@ -52,7 +49,7 @@ def main() -> None:
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, share=False, state_session_capacity=256, enable_monitoring=False,
-        max_file_size=UPLOAD_LIMIT, blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
+        max_file_size="200mb", blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
         app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())]}, prevent_thread_lock=True,
     )  # fmt: skip
     children.warm()  # the page comes first: it and the models' libraries want the same two cores
