@@ -58,15 +58,15 @@ class Parts:
 def draw() -> Parts:
     conversations = gr.BrowserState("{}", storage_key="tuning-fork-conversations", secret="tuning-fork", render=False)
     with gr.Row(equal_height=False):
-        about = gr.HTML(elem_id="compare-about", padding=False)
-        mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False)
+        about = gr.HTML(elem_id="compare-about", padding=False, min_width=260)
+        mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False, min_width=220)
     with gr.Column(elem_id="conversation"):
         history = gr.HTML(chat.conversation([]), elem_id="history", padding=False)
         live = gr.HTML(elem_id="live", padding=False)
     with gr.Row(elem_id="ask-row", equal_height=True):
         prompt = gr.Textbox(
             label=texts.PROMPT, placeholder=texts.PROMPT_HINT, lines=2, max_lines=8, scale=5, elem_id="prompt",
-            interactive=True,
+            interactive=True, min_width=280,
         )  # fmt: skip
         ask = gr.Button(texts.ASK, variant="primary", scale=1, min_width=110, elem_id="ask")
         stop = gr.Button(texts.STOP, variant="stop", scale=1, min_width=110, visible=False, elem_id="stop-answer")
