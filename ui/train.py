@@ -84,10 +84,10 @@ def draw() -> Parts:
 def _draw_form() -> dict[str, Any]:
     learns_from = gr.HTML(elem_id="train-learns-from")
     with gr.Row(elem_id="train-what"):
-        model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model", scale=3, min_width=200)
+        model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model", scale=3, min_width=300)
         preset = gr.Radio(
             [(label, name) for name, label in texts.PRESETS.items()], value=FIRST_PRESET, interactive=True,
-            label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset", scale=5, min_width=330,
+            label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset", scale=3, min_width=330,
         )  # fmt: skip
     model_facts = gr.HTML(elem_id="train-model-facts", padding=False)
     values = preset_values(FIRST_PRESET, form.FIRST_MODEL)
