@@ -58,8 +58,8 @@ class Parts:
 def draw() -> Parts:
     conversations = gr.BrowserState("{}", storage_key="tuning-fork-conversations", secret="tuning-fork", render=False)
     with gr.Row(equal_height=False):
-        about = gr.HTML(elem_id="compare-about", padding=False, min_width=260)
-        mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False, min_width=220)
+        about = gr.HTML(elem_id="compare-about", padding=False)
+        mark = gr.HTML(chat.mark(None), elem_id="compare-mark", padding=False)
     with gr.Column(elem_id="conversation"):
         history = gr.HTML(chat.conversation([]), elem_id="history", padding=False)
         live = gr.HTML(elem_id="live", padding=False)
