@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import config, dataset, inspection, jobs, terminal
+from pipeline import config, counting, dataset, inspection, jobs, options, terminal
 from pipeline.errors import UserError
-from pipeline.schema import Decoding, Model, Publication, Setting, Source, TrainConfig, settings
+from pipeline.schema import Decoding, Publication, TrainConfig, settings
 
 STOP_SECONDS = 120.0
 
@@ -68,17 +68,16 @@ def make_parser() -> Parser:
         ("preview", "one row as it will be trained on"),
     ):
         added = verb(name, inspect_verb if name == "inspect" else preview_verb, about)
-        added.add_argument("dataset", type=Path)
         added.add_argument("--model", required=name == "preview", help="Hub id, folder, or tiny-chat")
-        added.add_argument("--max-length", type=int, default=TrainConfig().max_length)
-        added.add_argument("--loss-on", choices=settings(TrainConfig)["loss_on"].choices, default=TrainConfig().loss_on)
-        added.add_argument("--system", help="system prompt for conversations without one")
+        options.add_dataset(added)
     added.add_argument("--row", type=int, help="row number, counted from 1 in file order")
+    told = f"count the tokens of {counting.SAMPLE:,} rows drawn at random instead of all"
+    verbs.choices["inspect"].add_argument("--sample", action="store_true", help=told)
     added = verb("run", run_verb, "train, then judge, what a config file asks for")
     added.add_argument("config", type=Path)
     added.add_argument("--detach", action="store_true", help="return once training has begun")
     for name, wish in settings(TrainConfig).items():
-        add_setting(added, TrainConfig, name, wish)
+        options.add_setting(added, TrainConfig, name, wish)
     for name, does, about in RUN_VERBS:
         verb(name, does, about).add_argument("run", help="a run's id or folder")
     verb("list", list_verb, "every run, newest first")
@@ -88,30 +87,11 @@ def make_parser() -> Parser:
     return parser
 
 
-def add_setting(parser: Parser, noun: type, name: str, wish: Setting) -> None:
-    """One option per setting, drawn from its field. A run's are None when left out: then the config file's value holds."""
-    default = next(f.default for f in dataclasses.fields(noun) if f.name == name)
-    kind: Any = true_or_false if isinstance(default, bool) else type(default)
-    choices = f" One of {', '.join(wish.choices)}." if wish.choices else ""
-    text = f"{wish.help}{choices} Default {default}.".replace("%", "%%")
-    parser.add_argument(
-        f"--{name.replace('_', '-')}", dest=name, type=kind, help=text, choices=wish.choices or None, metavar="VALUE",
-        default=None if noun is TrainConfig else default,
-    )  # fmt: skip
-
-
-def true_or_false(text: str) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
-    return words[text.lower()]
-
-
 def add_compare(parser: Parser) -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--system", help='system prompt; the run\'s own by default, "" is none')
     for name, wish in settings(Decoding).items():
-        add_setting(parser, Decoding, name, wish)
+        options.add_setting(parser, Decoding, name, wish)
 
 
 def add_publish(parser: Parser) -> None:
@@ -122,29 +102,23 @@ def add_publish(parser: Parser) -> None:
 
 
 def inspect_verb(asked: Any) -> tuple[Any, int]:
-    found = inspection.inspect(_source(asked), _model(asked), asked.max_length, asked.loss_on)
+    sample = counting.SAMPLE if asked.sample else 0
+    with terminal.Counting(quiet=asked.json) as told:
+        found = inspection.inspect(
+            options.source(asked), options.model(asked), asked.max_length, asked.loss_on, sample, told
+        )
     if not asked.json:
         terminal.show_inspection(found)
     return found, 0
 
 
 def preview_verb(asked: Any) -> tuple[Any, int]:
-    model = _model(asked)
+    model = options.model(asked)
     assert model is not None
-    found = inspection.preview(_source(asked), model, asked.row, asked.max_length, asked.loss_on)
+    found = inspection.preview(options.source(asked), model, asked.row, asked.max_length, asked.loss_on)
     if not asked.json:
         terminal.show_preview(found)
     return found, 0
-
-
-def _source(asked: Any) -> Source:
-    if asked.max_length < 1:
-        raise UserError(f"--max-length is {asked.max_length}; give a number of tokens from 1 on.")
-    return config.locate_source(Source(str(asked.dataset), system=asked.system), Path.cwd())
-
-
-def _model(asked: Any) -> Model | None:
-    return Model(config.locate_model(asked.model, Path.cwd())) if asked.model is not None else None
 
 
 def run_verb(asked: Any) -> tuple[Any, int]:

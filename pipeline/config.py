@@ -69,6 +69,7 @@ def locate_source(source: Source, folder: Path) -> Source:
     return dataclasses.replace(
         source,
         path=absolute(source.path),
+        more_paths=tuple(map(absolute, source.more_paths)),
         held_out_path=absolute(source.held_out_path) if source.held_out_path else None,
         validation_path=absolute(source.validation_path) if source.validation_path else None,
     )
@@ -82,10 +83,13 @@ def portable_model(model: str) -> str:
 def portable(run: Run) -> Run:
     """The run as it is written down: nothing in it says where this project lies. `located` is the way back."""
 
+    def told_here(path: str) -> str:
+        return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else path
+
     told = dataclasses.asdict(run.source)
+    told["more_paths"] = tuple(map(told_here, run.source.more_paths))
     for name in ("path", "held_out_path", "validation_path"):
-        if told[name] and Path(told[name]).is_relative_to(ROOT):
-            told[name] = str(Path(told[name]).relative_to(ROOT))
+        told[name] = told[name] and told_here(told[name])
     return dataclasses.replace(run, model=portable_model(run.model), source=Source(**told))
 
 

@@ -1,243 +1,242 @@
-"""One record -> one conversation, with the roles of its columns known. Pure; text is never altered, only joined.
+"""One record -> one row, with the roles of its columns known. Pure; text is only joined, unless a choice says otherwise.
 
-A record that can't become a conversation raises BadRow; what was left out of one that can is told in its notes.
+A record that can't become a row has none; the notes tell why, and what was found in one that can.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from typing import Any, cast
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
-from pipeline.records import kind_of
-from pipeline.schema import Conversation, Message
+from pipeline import characters, patterns, sensitive
+from pipeline.records import turn_keys
+from pipeline.schema import Conversation, Message, Row
+from pipeline.turns import BadRow, Note, read_history, read_text, read_tools, read_turns, spoken, unreadable
+from pipeline.wording import texts, with_texts
 
-ROLE_NAMES = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "ai"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function", "tool_response", "function_response"), "tool"),
-}
-CALL_NAMES = ("function_call", "tool_call")
-KNOWN_KEYS = {"role", "from", "content", "value", "tool_calls", "function_call", "id", "tool_call_id"}
-DEEPEST = 100
+BAD_LABELS = {"false", "0", "0.0", "bad", "no"}
+SPEAKERS = re.compile(r"(?:\A|\n\n)\s*(Human|User|Assistant): ?")
+"""What begins a turn where a whole conversation is one text, as in the hh-rlhf pairs."""
 
-Note = tuple[str, str]
-"""(kind, what was found and what happens), as in records.Findings."""
+LISTED_TOKENS = 5
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-class BadRow(Exception):
-    """Why a record is no conversation: the kind of the finding, and what was found and what happens."""
+class Reading(NamedTuple):
+    """How the records of a file are read: the column or the pattern of each role, and the choice for every kind."""
 
-    def __init__(self, kind: str, found: str) -> None:
-        super().__init__(kind, found)
-        self.note: Note = (kind, found)
+    roles: dict[str, str]
+    patterns: dict[str, str]
+    system: str | None
+    choices: dict[str, str]
 
 
-def to_conversation(
-    values: dict[str, Any], roles: dict[str, str], system: str | None = None
-) -> tuple[Conversation, list[Note]]:
-    """Convert one record; `roles` maps a role of schema.COLUMN_ROLES to its column. Raises BadRow."""
+class Converted(NamedTuple):
+    """The row, or None, the one spelling of what is learned of it (equal bytes, equal example), and the notes."""
+
+    row: Row | None
+    content: bytes
+    notes: list[Note]
+
+
+def convert(number: int, values: dict[str, Any], reading: Reading) -> Converted:
+    """Convert one record; `number` is its row. Never raises."""
     notes: list[Note] = []
-    if "messages" in roles:
-        messages = _turns(values.get(roles["messages"]), notes)
-    else:
-        messages = _from_columns(values, roles, notes)
-    messages = [message for message in messages if message["role"] != "system" or message["content"].strip()]
-    if not messages or messages[0]["role"] != "system":
-        own = _text(values.get(roles["system"]), roles["system"]) if "system" in roles else ""
-        prompt = next((text for text in (own, system) if text and text.strip()), None)
-        messages = [_message("system", prompt), *messages] if prompt else messages
-    messages = _until_answer(messages, notes)
-    _check_order(messages)
-    _check_texts(messages)
-    conversation: Conversation = {"messages": messages}
-    if "tools" in roles and (tools := _tools(values.get(roles["tools"]))):
-        conversation["tools"] = tools
-    return conversation, notes
-
-
-def canonical(conversation: Conversation) -> bytes:
-    """The one spelling of a conversation as JSON, in UTF-8: equal bytes, equal example. Raises BadRow."""
-    content = {"messages": conversation["messages"]}
-    if "tools" in conversation:
-        content["tools"] = cast(Any, conversation["tools"])
     try:
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except UnicodeEncodeError:
-        raise _unreadable("holds bytes that are no text") from None
-    except (TypeError, ValueError):
-        raise _unreadable("holds a value that JSON can't hold") from None
-
-
-def _unreadable(found: str) -> BadRow:
-    return BadRow("unreadable-row", f"{found}; left out")
-
-
-def _message(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
-
-
-def _from_columns(values: dict[str, Any], roles: dict[str, str], notes: list[Note]) -> list[Message]:
-    def text(role: str) -> str:
-        return _text(values.get(roles[role]), roles[role]) if role in roles else ""
-
-    def side(role: str, speaker: str) -> list[Message]:
-        value = values.get(roles[role]) if role in roles else None
-        if isinstance(value, list):
-            return _turns(value, notes)
-        parts = [text(role)] + ([text("context")] if role == "prompt" else [])
-        return [_message(speaker, "\n\n".join(part for part in parts if part.strip()))]
-
-    history = _history(values.get(roles["history"])) if "history" in roles else []
-    return [*history, *side("prompt", "user"), *side("completion", "assistant")]
-
-
-def _history(value: Any) -> list[Message]:
-    pairs = _parsed(value, "the history")
-    if pairs is None:
-        return []
-    if not isinstance(pairs, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-        raise _unreadable("the history is no list of [prompt, answer] pairs")
-    speakers = ("user", "assistant")
-    return [_message(role, _text(text, "history")) for pair in pairs for role, text in zip(speakers, pair, strict=True)]
-
-
-def _turns(value: Any, notes: list[Note]) -> list[Message]:
-    turns = _parsed(value, "the list of messages")
-    if turns is None:
-        return []
-    if not isinstance(turns, list):
-        raise _unreadable(f"{kind_of(turns)} where a list of messages belongs")
-    messages: list[Message] = []
-    for turn in turns:
-        if not isinstance(turn, dict):
-            raise _unreadable(f"{kind_of(turn)} where a message belongs")
-        message, called = _turn(turn)
-        notes.extend(_ignored(turn))
-        if called and messages and messages[-1]["role"] == "assistant":
-            messages[-1]["tool_calls"] = messages[-1].get("tool_calls", []) + message["tool_calls"]
+        _check_label(values, reading)
+        row = _cleaned(_read(number, values, reading, notes), reading, notes)
+        if "text" in row:
+            _check_text(row)
         else:
-            messages.append(message)
-    return messages
+            row["messages"] = _in_order(_until_answer(row["messages"], reading, notes), reading, notes)
+            _check_texts(row["messages"])
+        return Converted(row, canonical(row), list(dict.fromkeys(notes)))
+    except BadRow as bad:
+        return Converted(None, b"", [*dict.fromkeys(notes), bad.note])
 
 
-def _turn(turn: dict[str, Any]) -> tuple[Message, bool]:
-    """The message, and whether it is a ShareGPT function call, which belongs to the assistant message before it."""
-    role = turn.get("role", turn.get("from"))
-    content = turn.get("content", turn.get("value"))
-    word = role.strip().casefold() if isinstance(role, str) else ""
-    if word in CALL_NAMES:
-        return {**_message("assistant", ""), "tool_calls": _calls(content)}, True
-    if word not in ROLE_NAMES:
-        raise _unreadable(f"unknown role {role!r:.40}")
-    message = _message(ROLE_NAMES[word], _text(content, "content"))
-    calls = turn.get("tool_calls") or turn.get("function_call")
-    if calls and message["role"] == "assistant":
-        message["tool_calls"] = _calls(calls)
-    return message, False
+def canonical(row: Row) -> bytes:
+    """What is learned of a row, as JSON in UTF-8. Raises BadRow for a value that can't be written."""
+    content = {key: value for key, value in row.items() if key not in ("row", "rejected")}
+    try:
+        if "rejected" in row:
+            _json(row["rejected"])
+        return _json(content)
+    except UnicodeEncodeError:
+        raise unreadable("holds bytes that are no text") from None
+    except (TypeError, ValueError):
+        raise unreadable("holds a value that JSON can't hold") from None
 
 
-def _ignored(turn: dict[str, Any]) -> list[Note]:
-    keys = [key for key in turn if key not in KNOWN_KEYS and turn[key] not in (None, "", [], {})]
+def _json(value: Any) -> bytes:
+    return ENCODER.encode(value).encode()
+
+
+def _check_label(values: dict[str, Any], reading: Reading) -> None:
+    column = reading.roles.get("label")
+    if column is not None and str(values.get(column)).strip().casefold() in BAD_LABELS:
+        raise BadRow("rejected-label", f"{column!r:.60} calls it a bad answer")
+
+
+def _read(number: int, values: dict[str, Any], reading: Reading, notes: list[Note]) -> Row:
+    roles = reading.roles
+    if "text" in roles or "text" in reading.patterns:
+        return {"row": number, "messages": [], "text": _text("text", values, reading)}
+    if "messages" in roles:
+        row: Row = {"row": number, "messages": read_turns(values.get(roles["messages"]), notes)}
+    elif "chosen" in roles:
+        row = _pair(number, values, reading, notes)
+    else:
+        row = {"row": number, "messages": _exchange(values, reading, notes)}
+    row["messages"] = _with_system(row["messages"], values, reading)
+    if "tools" in roles and (tools := read_tools(values.get(roles["tools"]))):
+        row["tools"] = tools
+    return row
+
+
+def _text(role: str, values: dict[str, Any], reading: Reading) -> str:
+    if role in reading.patterns:
+        return patterns.fill(reading.patterns[role], values)
+    column = reading.roles.get(role)
+    return read_text(values.get(column), column) if column is not None else ""
+
+
+def _side(role: str, speaker: str, values: dict[str, Any], reading: Reading, notes: list[Note]) -> list[Message]:
+    """One side of an exchange: a list of messages as it is, a text as what the speaker says."""
+    value = values.get(reading.roles[role]) if role in reading.roles else None
+    if isinstance(value, list):
+        return read_turns(value, notes)
+    parts = [_text(role, values, reading)] + ([_text("context", values, reading)] if role == "prompt" else [])
+    return [spoken(speaker, "\n\n".join(part for part in parts if part.strip()))]
+
+
+def _before(values: dict[str, Any], reading: Reading) -> list[Message]:
+    return read_history(values.get(reading.roles["history"])) if "history" in reading.roles else []
+
+
+def _exchange(values: dict[str, Any], reading: Reading, notes: list[Note]) -> list[Message]:
+    answer = _side("completion", "assistant", values, reading, notes)
+    if answer and answer[-1]["role"] == "assistant" and (thought := _text("reasoning", values, reading)).strip():
+        answer[-1]["reasoning_content"] = thought
+    return [*_before(values, reading), *_side("prompt", "user", values, reading, notes), *answer]
+
+
+def _pair(number: int, values: dict[str, Any], reading: Reading, notes: list[Note]) -> Row:
+    """The chosen conversation to learn from; of the rejected one what comes after the same prompt, or all of it."""
+    asked = {"prompt", "context"} & (reading.roles.keys() | reading.patterns.keys())
+    prompt = [*_before(values, reading), *(_side("prompt", "user", values, reading, notes) if asked else [])]
+    chosen = _answered(prompt, values.get(reading.roles["chosen"]), notes)
+    row: Row = {"row": number, "messages": chosen}
+    if "rejected" in reading.roles:
+        rejected = _answered(prompt, values.get(reading.roles["rejected"]), [])
+        shared = len(split_answer({"messages": chosen})[0])
+        row["rejected"] = rejected[shared:] if rejected[:shared] == chosen[:shared] else rejected
+        if not any(message["content"].strip() or message.get("tool_calls") for message in row["rejected"]):
+            notes.append(("no-rejected", "no rejected answer; the chosen one is learned all the same"))
+            del row["rejected"]
+    return row
+
+
+def _answered(prompt: list[Message], value: Any, notes: list[Note]) -> list[Message]:
+    """The prompt with its answer, which may be a text, messages, or a conversation that holds its prompt itself."""
+    turns = _turns_in(value)
+    answer = _spoken(read_text(value, "chosen or rejected")) if turns is None else read_turns(turns, notes)
+    return answer if any(message["role"] == "user" for message in answer) else [*prompt, *answer]
+
+
+def _turns_in(value: Any) -> list[Any] | None:
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if turn_keys(value) else None
+
+
+def _spoken(text: str) -> list[Message]:
+    """The turns of a text such as "Human: Hello\\n\\nAssistant: Hi"; of any other text, what the assistant says."""
+    marks = list(SPEAKERS.finditer(text))
+    if len(marks) < 2 or marks[0].start() or marks[0][1] == "Assistant":
+        return [spoken("assistant", text)]
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return [
-        ("ignored-field", f"the message field {key!r:.40} is not learned from; move it into the content")
-        for key in keys
+        spoken("assistant" if mark[1] == "Assistant" else "user", text[mark.end() : end].strip())
+        for mark, end in zip(marks, ends, strict=True)
     ]
 
 
-def _text(value: Any, where: str) -> str:
-    """Text, a number as JSON writes it, or a list of text parts, joined as chat templates join them: without a gap."""
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):  # pandas' word for "missing"
-        return ""
-    if isinstance(value, int | float):
-        return json.dumps(value)
-    if isinstance(value, list):
-        return "".join(_part(part, where) for part in value)
-    raise _unreadable(f"{kind_of(value)} in {where!r} where text belongs")
+def _with_system(messages: list[Message], values: dict[str, Any], reading: Reading) -> list[Message]:
+    messages = [message for message in messages if message["role"] != "system" or message["content"].strip()]
+    if messages and messages[0]["role"] == "system":
+        return messages
+    own = _text("system", values, reading)
+    prompt = next((text for text in (own, reading.system) if text and text.strip()), None)
+    return [spoken("system", prompt), *messages] if prompt else messages
 
 
-def _part(part: Any, where: str) -> str:
-    text = part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else part
-    if not isinstance(text, str):
-        raise _unreadable(f"a part in {where!r} that is not text")
-    return text
+def _cleaned(row: Row, reading: Reading, notes: list[Note]) -> Row:
+    """The row as the choices want its text; what was found in it is noted."""
+    joined = "\n".join(texts(row))
+    if characters.FIRST_LOOK.search(joined):
+        for kind in ("special-token", "non-printing"):
+            found = [item for text in texts(row) for item in characters.find(text).get(kind, ())]
+            said = [f"{item!r} {characters.SAID[kind]}" for item in dict.fromkeys(found)][:LISTED_TOKENS]
+            row = _chosen(row, kind, said, reading, notes)
+    kinds = [kind for kind in sensitive.KINDS if reading.choices[kind] != "keep"]
+    found_by_kind = sensitive.find(joined) if kinds else {}
+    for kind in kinds:
+        row = _chosen(row, kind, [sensitive.KINDS[kind]] if kind in found_by_kind else [], reading, notes)
+    return row
 
 
-def _parsed(value: Any, what: str) -> Any:
-    """JSON, where a column could only hold it as text; an empty text is None."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value) if value.strip() else None
-    except (ValueError, RecursionError):
-        raise _unreadable(f"{what} is not valid JSON") from None
+def _chosen(row: Row, kind: str, said: list[str], reading: Reading, notes: list[Note]) -> Row:
+    if said and reading.choices[kind] == "drop":
+        raise BadRow(kind, said[0])
+    notes.extend((kind, found) for found in said)
+    if not said or reading.choices[kind] == "keep":
+        return row
+    remove = sensitive.remove if kind in sensitive.KINDS else characters.remove
+    return with_texts(row, lambda text: remove(kind, text))
 
 
-def _calls(value: Any) -> list[dict[str, Any]]:
-    calls = _parsed(value, "a function call")
-    return [_call(call) for call in (calls if isinstance(calls, list) else [calls])]
-
-
-def _call(call: Any) -> dict[str, Any]:
-    function = call.get("function", call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(name := function.get("name"), str) or not name.strip():
-        raise _unreadable("a function call without a name")
-    arguments = _parsed(function.get("arguments", function.get("parameters")), "a function call's arguments")
-    arguments = {} if arguments is None else arguments
-    if not isinstance(arguments, dict):
-        raise _unreadable("a function call whose arguments are no object")
-    _check_depth(arguments)
-    return {"type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _tools(value: Any) -> list[dict[str, Any]]:
-    tools = _parsed(value, "the tools column")
-    if not tools:
-        return []
-    _check_depth(tools)
-    return [_tool(tool) for tool in (tools if isinstance(tools, list) else [tools])]
-
-
-def _tool(tool: Any) -> dict[str, Any]:
-    if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
-        return {"type": "function", **tool}
-    if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-        raise _unreadable("a tool without a name")
-    return {"type": "function", "function": tool}
-
-
-def _check_depth(value: Any, levels: int = DEEPEST) -> None:
-    if levels == 0:
-        raise _unreadable(f"nested deeper than {DEEPEST} levels")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        if isinstance(item, dict | list):
-            _check_depth(item, levels - 1)
-
-
-def _until_answer(messages: list[Message], notes: list[Note]) -> list[Message]:
+def _until_answer(messages: list[Message], reading: Reading, notes: list[Note]) -> list[Message]:
     end = len(messages)
     while end and messages[end - 1]["role"] != "assistant":
         end -= 1
     if not end:
-        raise BadRow("missing-answer", "no answer to learn from; left out")
+        raise BadRow("missing-answer", "no answer to learn from")
     if end < len(messages):
-        notes.append(("last-turn-not-assistant", "the last turn is not the assistant's; kept up to the last answer"))
+        note = ("last-turn-not-assistant", "the last turn is not the assistant's")
+        if reading.choices[note[0]] == "drop":
+            raise BadRow(*note)
+        notes.append(note)
     return messages[:end]
 
 
-def _check_order(messages: list[Message]) -> None:
+def _in_order(messages: list[Message], reading: Reading, notes: list[Note]) -> list[Message]:
+    fault = _fault(messages)
+    if not fault:
+        return messages
+    mended = _mended(messages) if reading.choices["roles-out-of-order"] == "fix" else messages
+    if not mended or _fault(mended):
+        raise BadRow("roles-out-of-order", fault)
+    notes.append(("roles-out-of-order", fault))
+    return mended
+
+
+def _fault(messages: Sequence[Message]) -> str:
+    """What is wrong with the order of the first message that is wrong; empty where none is."""
     previous = "system" if messages[0]["role"] == "system" else ""
     for message in messages[1:] if previous else messages:
-        role = message["role"]
-        if fault := _fault(previous, role):
-            raise BadRow("roles-out-of-order", f"{fault}; left out, mend the order or drop the row")
-        previous = "call" if message.get("tool_calls") else role
+        if fault := _fault_after(previous, message["role"]):
+            return fault
+        previous = "call" if message.get("tool_calls") else message["role"]
+    return ""
 
 
-def _fault(previous: str, role: str) -> str:
+def _fault_after(previous: str, role: str) -> str:
     if role == "system":
         return "a system message that is not the first"
     if role == "tool":
@@ -249,12 +248,39 @@ def _fault(previous: str, role: str) -> str:
     return "two assistant messages in a row" if role == "assistant" and previous in ("assistant", "call") else ""
 
 
-def _check_texts(messages: list[Message]) -> None:
+def _mended(messages: Sequence[Message]) -> list[Message]:
+    """Without what comes before the first question, and with two messages of one speaker in a row made one."""
+    first = next((i for i, message in enumerate(messages) if message["role"] == "user"), len(messages))
+    mended = [message for message in messages[:first] if message["role"] == "system"]
+    for message in messages[first:]:
+        last = mended[-1] if mended else None
+        if last and last["role"] == message["role"] != "tool" and "tool_calls" not in last:
+            mended[-1] = _merged(last, message)
+        else:
+            mended.append(message)
+    return mended
+
+
+def _merged(one: Message, other: Message) -> Message:
+    joined = {
+        key: "\n\n".join(text for text in (one.get(key), other.get(key)) if text)
+        for key in ("content", "reasoning_content")
+        if key in one or key in other
+    }
+    return cast(Message, {**one, **other, **joined})
+
+
+def _check_texts(messages: Sequence[Message]) -> None:
     for message in messages:
         if message["role"] == "assistant" and not message.get("tool_calls") and not message["content"].strip():
-            raise BadRow("missing-answer", "an empty answer; left out")
+            raise BadRow("missing-answer", "an empty answer")
         if message["role"] == "user" and not message["content"].strip():
-            raise BadRow("empty-prompt", "an empty prompt; left out")
+            raise BadRow("empty-prompt", "an empty prompt")
+
+
+def _check_text(row: Row) -> None:
+    if not row["text"].strip():
+        raise BadRow("empty-text", "no text")
 
 
 def split_answer(conversation: Conversation) -> tuple[list[Message], str]:

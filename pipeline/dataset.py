@@ -1,7 +1,8 @@
 """A file of examples -> the three parts: what is learned, what steers, what judges. Every finding is counted and said.
 
-Reads the files a Source names (records.py), recognises their shape (shapes.py), converts their rows (conversations.py);
-writes and reads train.jsonl, validation.jsonl and held_out.jsonl of a run folder.
+Reads the files a Source names (records.py), recognises their shape (shapes.py), converts their rows (conversations.py),
+weeds them (weeding.py) and splits them (split.py); writes and reads train.jsonl, validation.jsonl and held_out.jsonl of a
+run folder.
 """
 
 from __future__ import annotations
@@ -9,235 +10,219 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.conversations import BadRow, canonical, to_conversation
+from pipeline.conversations import Reading, convert
 from pipeline.errors import UserError
-from pipeline.records import Findings, add_finding, file_name, read_records
-from pipeline.schema import PARTS, Message, Prepared, Problem, Row, Source
+from pipeline.findings import default_choices, effect, problem, rows_in_words
+from pipeline.records import Records, file_name, read_all
+from pipeline.schema import FINDINGS, PARTS, Prepared, Problem, Row, Source, pattern_columns
 from pipeline.shapes import Guess, recognise
+from pipeline.split import split_by_prompt
+from pipeline.weeding import Candidate, candidate, weed
 
-FEW_ROWS = 20
-LEAST, MOST = 16, 128
-FEWEST_GROUPS = 5
-LISTED_REASONS = 20
+FEW_ROWS = 50
+FEWEST_LABELLED, MOST_LABELS, LONGEST_LABEL = 50, 20, 3
+WEEDED = ("duplicate", "different-answers")
+Progress = Callable[[int, int], None]
+
+
+class Opened(NamedTuple):
+    """Records of one part's files, and how they are read."""
+
+    name: str
+    read: Records
+    guess: Guess
+    reading: Reading
 
 
 class Usable(NamedTuple):
-    """One file's conversations in file order, each with its key (see `prompt_key`), and what was found on the way."""
+    """One part's rows in file order, each with its key (see split.prompt_key), and what was found on the way."""
 
     name: str
     rows: list[Row]
     keys: list[bytes]
-    findings: Findings
-    guess: Guess
-    total: int
+    problems: list[Problem]
 
 
-class Split(NamedTuple):
-    """Positions of the rows in each part, ascending, and the (kind, sentence) of what could not be done."""
-
-    train: list[int]
-    validation: list[int]
-    held_out: list[int]
-    shortages: list[tuple[str, str]]
-
-
-def prepare(source: Source) -> Prepared:
+def prepare(source: Source, progress: Progress | None = None) -> Prepared:
     """Read, convert, review and split. A supplied validation or held-out file is that part, whole.
 
-    Raises UserError for a file that is missing, empty, unreadable, of unknown shape or without a usable row, and when a
-    prompt stands in two of the files.
+    `progress` is called with the rows converted and their number, file by file. Raises UserError for a file that is
+    missing, empty, unreadable, of unknown shape or without a usable row, and when a prompt stands in two of the files.
     """
-    learned = _usable(source.path, source)
-    steering = _usable(source.validation_path, source) if source.validation_path is not None else None
-    judging = _usable(source.held_out_path, source) if source.held_out_path is not None else None
-    supplied = [usable for usable in (steering, judging) if usable]
-    for usable in supplied:
-        _refuse_shared_prompts(usable, learned)
+    opened = _open(source, (source.path, *source.more_paths))
+    learned = _usable(opened, source, progress)
+    steering = _supplied(source.validation_path, source, progress)
+    judging = _supplied(source.held_out_path, source, progress)
     if steering and judging:
-        _refuse_shared_prompts(judging, steering)
+        steering = _without_shared(steering, judging, source)
+    for usable in filter(None, (steering, judging)):
+        learned = _without_shared(learned, usable, source)
     split = split_by_prompt(
         learned.keys, 0 if steering else source.validation_share, 0 if judging else source.held_out_share
     )
     train, validation, held_out = (tuple(learned.rows[i] for i in part) for part in split[:3])
     validation = tuple(steering.rows) if steering else validation
     held_out = tuple(judging.rows) if judging else held_out
-    problems = [problem for usable in (learned, *supplied) for problem in _problems(usable)]
-    problems += [Problem(kind, (), f"{learned.name}: {sentence}.") for kind, sentence in split.shortages]
+    problems = [*learned.problems, *_remarks(learned)]
+    problems += [found for usable in (steering, judging) if usable for found in usable.problems]
+    problems += [problem(learned.name, kind, {told: ()}) for kind, told in split.shortages]
     return Prepared(
         train=train,
         validation=validation,
         held_out=held_out,
         problems=tuple(problems),
-        shape=learned.guess.shape,
-        columns=learned.guess.columns,
-        rows=learned.total,
+        shape=opened.guess.shape,
+        columns=opened.guess.columns,
+        rows=opened.read.rows,
         fingerprint=fingerprint(train, validation, held_out),
+        evidence=opened.guess.evidence,
+        files=opened.read.files,
     )
 
 
-def _usable(path: str, source: Source) -> Usable:
-    name = file_name(path)
-    read = read_records(path)
+def first(source: Source, n: int = 3) -> list[Row]:
+    """The first n rows that can be used, as they would be learned from: converts no more than it needs."""
+    opened = _open(source, (source.path, *source.more_paths))
+    converted = (convert(number, values, opened.reading).row for number, values in opened.read.records)
+    return list(islice((row for row in converted if row is not None), n))
+
+
+def _open(source: Source, paths: Sequence[str]) -> Opened:
+    name = file_name(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+    read = read_all(paths)
     records = [values for _, values in read.records]
-    guess = recognise(name, records, source.shape, _given(source, path, records)) if records else Guess("", {})
+    given, patterns = _given(source, paths[0], records)
+    guess = recognise(name, records, source.shape, given, patterns, read.rows) if records else Guess("", {})
     roles = {role: column for column, role in guess.columns.items() if role != "ignore"}
-    usable = Usable(name, [], [], read.findings, guess, read.rows)
-    seen: set[bytes] = set()
-    for number, values in read.records:
-        _add(usable, seen, number, values, roles, source)
-    if not usable.rows:
-        reasons = " ".join(problem.sentence for problem in _problems(usable)[:3])
-        raise UserError(f"{name}: no row can be used. {reasons}")
-    _find_different_answers(usable)
-    if path == source.path and len(usable.rows) < FEW_ROWS:
-        found = f"few usable rows ({len(usable.rows)}); add more, a thousand good ones can be enough"
-        usable.findings["few-rows", found] = []
-    return usable
+    choices = {**default_choices(), **(source.choices or {})}
+    return Opened(name, read, guess, Reading(roles, patterns, source.system, choices))
 
 
-def _given(source: Source, path: str, records: list[dict[str, Any]]) -> dict[str, str] | None:
-    """The roles given hold for the training file; in a supplied file those count whose columns are there."""
-    if path == source.path or not source.columns:
-        return source.columns
+def _given(source: Source, path: str, records: list[dict[str, Any]]) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """Roles and patterns given hold for the training file; in a supplied file those count whose columns are there."""
+    patterns = source.patterns or {}
+    if path == source.path or not (source.columns or patterns):
+        return source.columns, patterns
     present = set().union(*records)
-    return {column: role for column, role in source.columns.items() if column in present}
+    roles = {column: role for column, role in (source.columns or {}).items() if column in present}
+    return roles, {role: text for role, text in patterns.items() if present.issuperset(pattern_columns(role, text))}
 
 
-def _add(
-    usable: Usable, seen: set[bytes], number: int, values: dict[str, Any], roles: dict[str, str], source: Source
-) -> None:
-    try:
-        conversation, notes = to_conversation(values, roles, source.system)
-        content = hashlib.sha256(canonical(conversation)).digest()
-    except BadRow as bad:
-        add_finding(usable.findings, *bad.note, number)
-        return
-    if content in seen:
-        add_finding(usable.findings, "duplicate", "the same as an earlier row; kept once", number)
-        return
-    seen.add(content)
-    for note in dict.fromkeys(notes):
-        add_finding(usable.findings, *note, number)
-    usable.rows.append({"row": number, **conversation})
-    usable.keys.append(prompt_key(conversation["messages"], source.seed))
+def _supplied(path: str | None, source: Source, progress: Progress | None) -> Usable | None:
+    return _usable(_open(source, (path,)), source, progress) if path is not None else None
 
 
-def prompt_key(messages: Sequence[Message], seed: int) -> bytes:
-    """Equal for rows whose prompts (all messages before the last) differ in case, width or white space only.
+def _usable(opened: Opened, source: Source, progress: Progress | None) -> Usable:
+    candidates = []
+    records = opened.read.records
+    for done, (number, values) in enumerate(records, start=1):
+        candidates.append(candidate(number, values, opened.reading, source.seed))
+        if progress and (done % 1000 == 0 or done == len(records)):
+            progress(done, len(records))
+    weeded = weed(candidates, opened.reading.choices)
+    kept = [candidates[position] for position in weeded.kept]
+    problems = _problems(opened, candidates, source.seed)
+    if not kept:
+        reasons = " ".join(found.sentence for found in problems[:3])
+        raise UserError(f"{opened.name}: no row can be used. {reasons}")
+    return Usable(opened.name, [one.row for one in kept if one.row], [one.key for one in kept], problems)
 
-    Its value decides the row's part: a seeded hash, so that it does not depend on the other rows.
-    """
-    words = [str(seed)]
-    for message in messages[:-1]:
-        content = " ".join(unicodedata.normalize("NFKC", message["content"]).casefold().split())
-        calls = json.dumps(message["tool_calls"], sort_keys=True) if "tool_calls" in message else ""
-        words.append(f"{message['role']}:{content}{calls}")
-    return hashlib.sha256("\n".join(words).encode()).digest()
+
+def _problems(opened: Opened, candidates: list[Candidate], seed: int) -> list[Problem]:
+    reasons, files = _reasons(opened, candidates), opened.read.files
+    told = [problem(opened.name, "guessed-columns", {opened.guess.told: ()})] if opened.guess.told else []
+    order = [*(kind for kind in reasons if kind not in FINDINGS), *(kind for kind in FINDINGS if kind in reasons)]
+    for kind in order:
+        rows = {row for found in reasons[kind].values() for row in found}
+        effects = {choice: _effect(kind, choice, rows, opened, candidates, seed) for choice in FINDINGS.get(kind, ())}
+        told.append(problem(opened.name, kind, reasons[kind], opened.reading.choices.get(kind, ""), effects, files))
+    return told
 
 
-def _find_different_answers(usable: Usable) -> None:
-    groups: defaultdict[bytes, list[Row]] = defaultdict(list)
-    for key, row in zip(usable.keys, usable.rows, strict=True):
-        groups[key].append(row)
-    rows = [
-        row["row"] for group in groups.values() if len({str(row["messages"][-1]) for row in group}) > 1 for row in group
+def _reasons(opened: Opened, candidates: list[Candidate]) -> dict[str, dict[str, list[int]]]:
+    """kind -> what was found -> its rows. Of a row that is left out only the reason for that is told."""
+    reasons: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
+    for (kind, found), rows in opened.read.findings.items():
+        said = found.removesuffix("; left out") if kind in FINDINGS else found
+        reasons[kind].setdefault(said, []).extend(rows)
+    weeded = weed(candidates, opened.reading.choices)
+    duplicates = set(weeded.duplicates)
+    for one in candidates:
+        for kind, found in () if one.number in duplicates else one.notes if one.row else one.notes[-1:]:
+            reasons[kind].setdefault(found, []).append(one.number)
+    if weeded.duplicates:
+        reasons["duplicate"]["the same as an earlier row"] = weeded.duplicates
+    if weeded.different:
+        reasons["different-answers"]["a prompt that has different answers"] = weeded.different
+    return reasons
+
+
+def _effect(kind: str, choice: str, rows: set[int], opened: Opened, candidates: list[Candidate], seed: int) -> str:
+    """What a choice would come to, exactly: the rows it concerns are converted anew, and all are weeded anew."""
+    reading = opened.reading._replace(choices={**opened.reading.choices, kind: choice})
+    others = candidates
+    if reading != opened.reading and kind not in WEEDED:
+        others = _otherwise(kind, reading, opened, candidates, seed)
+    kept = {others[position].number for position in weed(others, reading.choices).kept}
+    return effect(kind, choice, len(rows), len(rows & kept), len(kept))
+
+
+def _otherwise(kind: str, reading: Reading, opened: Opened, candidates: list[Candidate], seed: int) -> list[Candidate]:
+    """The candidates under another choice for a kind; only rows of that kind can differ."""
+
+    def changed(one: Candidate, number: int, values: dict[str, Any]) -> Candidate:
+        dropped = reading.choices[kind] == "drop"
+        return one._replace(row=None) if dropped else candidate(number, values, reading, seed)
+
+    return [
+        changed(one, number, values) if any(kind == found for found, _ in one.notes) else one
+        for one, (number, values) in zip(candidates, opened.read.records, strict=True)
     ]
-    if rows:
-        found = "a prompt that has different answers; kept, and always on one side of the split"
-        usable.findings["different-answers", found] = sorted(rows)
 
 
-def _refuse_shared_prompts(usable: Usable, other: Usable) -> None:
+def _remarks(learned: Usable) -> list[Problem]:
+    """What can be said of the rows as a whole: too few, or labels instead of answers."""
+    remarks = {}
+    rows = len(learned.rows)
+    if rows < FEW_ROWS:
+        remarks["few-rows"] = f"few usable rows ({rows}); add more, 1,000 good ones can be enough"
+    answers = [row["messages"][-1]["content"].strip() for row in learned.rows if row["messages"]]
+    labels = set(answers)
+    if (
+        len(answers) >= FEWEST_LABELLED
+        and 2 <= len(labels) <= MOST_LABELS
+        and all(len(label.split()) <= LONGEST_LABEL and len(label) <= 40 for label in labels)
+    ):
+        found = f"{len(labels)} short answers for {rows:,} rows"
+        remarks["classification"] = f"{found}; this looks like classification: try a small encoder first"
+    return [problem(learned.name, kind, {found: ()}) for kind, found in remarks.items()]
+
+
+def _without_shared(usable: Usable, other: Usable, source: Source) -> Usable:
+    """The rows whose prompts do not also stand in the other file, which judges or steers them."""
     shared = set(usable.keys) & set(other.keys)
-    if shared:
-        here, there = (
-            _rows_in_words([row["row"] for key, row in zip(u.keys, u.rows, strict=True) if key in shared])
-            for u in (usable, other)
-        )
-        raise UserError(
-            f"{usable.name}: {len(shared)} of its prompts also stand in {other.name} ({here} here, {there} there); "
-            "take them out of one of the two, or the scores will lie."
-        )
-
-
-def _problems(usable: Usable) -> list[Problem]:
-    guessed = [Problem("guessed-columns", (), f"{usable.name}: {usable.guess.told}.")] if usable.guess.told else []
-    return guessed + [
-        Problem(kind, tuple(rows), f"{usable.name}{', ' * bool(rows)}{_rows_in_words(rows)}: {found}.")
-        for (kind, found), rows in _without_rare_reasons(usable.findings).items()
-    ]
-
-
-def _without_rare_reasons(findings: Findings) -> Findings:
-    """A file can be wrong in as many ways as it has rows: beyond the first twenty, a kind's reasons become one."""
-    kept: Findings = {}
-    reasons: Counter[str] = Counter()
-    for (kind, found), rows in findings.items():
-        reasons[kind] += 1
-        told = found if reasons[kind] <= LISTED_REASONS else "other reasons than the ones above"
-        kept.setdefault((kind, told), []).extend(rows)
-    return {key: sorted(rows) for key, rows in kept.items()}
-
-
-def _rows_in_words(rows: Sequence[int]) -> str:
-    if len(rows) <= 1:
-        return "".join(f"row {row}" for row in rows)
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return f"{len(rows)} rows ({', '.join(map(str, rows[:5]))}{more})"
-
-
-def split_by_prompt(keys: Sequence[bytes], validation_share: float, held_out_share: float) -> Split:
-    """Held-out takes the groups of equal keys with the lowest hashes, validation the highest, the rest is learned from.
-
-    Each takes its share, at least 16 and at most 128 rows, never more than a fifth of the rows or groups, unless its only
-    group is larger. With fewer than five groups validation is a copy of training rows; with one nothing is held out.
-    """
-    groups: defaultdict[bytes, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        groups[key].append(position)
-    shortages: list[tuple[str, str]] = []
-    order = sorted(groups)
-    judging = _take(order, groups, _wanted(held_out_share, len(keys)), len(keys))
-    rest = [key for key in reversed(order) if key not in judging]
-    wanted = _wanted(validation_share, len(keys))
-    enough = len(groups) >= FEWEST_GROUPS or not judging
-    steering = _take(rest, groups, wanted, len(keys)) if enough else set()
-    held_out, validation, train = (
-        sorted(position for key in part for position in groups[key])
-        for part in (judging, steering, set(rest) - steering)
+    if not shared:
+        return usable
+    here, there = (
+        [row["row"] for key, row in zip(u.keys, u.rows, strict=True) if key in shared] for u in (other, usable)
     )
-    if held_out_share and not held_out:
-        shortages.append(
-            ("no-held-out", "a single prompt can't be split, so no row is held out; supply a held-out file")
+    if not (source.choices or {}).get("shared-prompt"):
+        raise UserError(
+            f"{other.name}: {len(shared):,} of its prompts also stand in {usable.name} ({rows_in_words(here)} here, "
+            f"{rows_in_words(there)} there); take them out of one of the two, or the scores will lie."
         )
-    if wanted and not validation:
-        validation = sorted([position for key in rest for position in groups[key]][: min(wanted, LEAST)])
-        found = f"too few prompts for a validation part of its own, so training rows steer ({len(validation)})"
-        shortages.append(("validation-from-train", f"{found}; their loss says nothing about unseen rows"))
-    return Split(train, validation, held_out, shortages)
-
-
-def _wanted(share: float, rows: int) -> int:
-    return min(max(round(share * rows), LEAST), MOST) if share else 0
-
-
-def _take(order: Sequence[bytes], groups: dict[bytes, list[int]], wanted: int, rows: int) -> set[bytes]:
-    """The first groups that fit; the smallest one where none does; never the only one."""
-    taken: set[bytes] = set()
-    if not wanted or len(order) < 2:
-        return taken
-    limit, most_groups, count = min(wanted, max(1, rows // 5)), max(1, len(groups) // 5), 0
-    for key in order:
-        if count + len(groups[key]) <= limit and len(taken) < most_groups:
-            taken.add(key)
-            count += len(groups[key])
-    return taken or {min(order, key=lambda key: len(groups[key]))}
+    kept = [(row, key) for row, key in zip(usable.rows, usable.keys, strict=True) if key not in shared]
+    if not kept:
+        raise UserError(f"{usable.name}: every prompt also stands in {other.name}, so nothing is left to learn from.")
+    effects = {"drop": effect("shared-prompt", "drop", len(there), 0, len(kept))}
+    found = problem(usable.name, "shared-prompt", {f"their prompts also stand in {other.name}": there}, "drop", effects)
+    return Usable(usable.name, [row for row, _ in kept], [key for _, key in kept], [*usable.problems, found])
 
 
 def fingerprint(*parts: Iterable[Row]) -> str:

@@ -1,6 +1,7 @@
 """`python -m pipeline.evaluate RUN`: held-out rows through base and tuned -> report.json, with intervals.
 
 Reads held_out.jsonl, adapter/, base.json. Every score is against the human reference, never against a model's text.
+Plain text asks nothing: it is measured by its loss alone, and has no entry among the report's rows.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LOGITS_AT_ONCE = 1 << 26  # floats held for the loss of one batch, 256 MiB
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out row as it is asked: prompt ids, the reference, and the row's ids and labels for its loss."""
+    """A held-out row as it is asked: prompt ids (none for plain text), the reference, and ids and labels for its loss."""
 
     row: int
     messages: list[Message]
@@ -56,9 +57,10 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     pair = sides.open_trusted(job.folder)
     judged = model.fingerprint(job.folder / "adapter")
     questions, left_out = readable(job, pair, [question(pair, row) for row in rows])
-    decoding = Decoding(max_new_tokens=answer_room(pair, questions))
-    job.phase("answering", steps=len(questions))
-    answered = answer_all(job, pair, questions, decoding)
+    asked = [q for q in questions if q.prompt]
+    decoding = Decoding(max_new_tokens=answer_room(pair, asked))
+    job.phase("answering", steps=len(asked))
+    answered = answer_all(job, pair, asked, decoding)
     job.phase("measuring loss")
     losses = [losses_of(pair, batch) for batch in loss_batches(pair, questions)]
     report = make_report(pair, questions, answered, numpy.concatenate(losses), decoding, time.monotonic() - begun)
@@ -69,6 +71,10 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
 
 def question(pair: Pair, row: Row) -> Question:
     """A held-out row as prompt and reference; its last answer is the one that is asked for."""
+    if "text" in row:
+        rendered = template.render_text(pair.tokenizer, row["text"])
+        whole = template.example(row, rendered, context(pair) or len(rendered.ids))  # cut as in training
+        return Question(row["row"], [], "", [], whole.input_ids, whole.labels)
     messages, reference = split_answer({"messages": row["messages"]})
     tools = row.get("tools")
     conversation: Any = {"messages": row["messages"], **({"tools": tools} if tools else {})}
@@ -81,12 +87,18 @@ def question(pair: Pair, row: Row) -> Question:
     return Question(row["row"], messages, reference, prompt, whole.input_ids, whole.labels)
 
 
+def context(pair: Pair) -> int | None:
+    """Tokens the model reads, where its config says so."""
+    most: int | None = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
+    return most
+
+
 def readable(job: Job, pair: Pair, questions: Sequence[Question]) -> tuple[list[Question], tuple[int, ...]]:
     """The questions that fit into the model with their reference, and the numbers of the rows that don't."""
-    context = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
-    fit = [q for q in questions if context is None or len(q.ids) <= context]
+    most = context(pair)
+    fit = [q for q in questions if most is None or len(q.ids) <= most]
     left_out = tuple(q.row for q in questions if q not in fit)
-    told = f"{len(left_out)} held-out rows are longer than the {context} tokens the model reads and were not judged"
+    told = f"{len(left_out)} held-out rows are longer than the {most} tokens the model reads and were not judged"
     if not fit:
         raise UserError(f"{told}; none is left, hold out shorter ones.")
     if left_out:
@@ -96,8 +108,8 @@ def readable(job: Job, pair: Pair, questions: Sequence[Question]) -> tuple[list[
 
 def answer_room(pair: Pair, questions: Sequence[Question]) -> int:
     """Tokens an answer may have: twice the longest reference and a little more, so that rambling shows."""
-    longest = max(len(pair.tokenizer(q.reference, add_special_tokens=False)["input_ids"]) for q in questions)
-    return min(LONGEST_ANSWER, 2 * longest + 16)
+    lengths = [len(pair.tokenizer(q.reference, add_special_tokens=False)["input_ids"]) for q in questions]
+    return min(LONGEST_ANSWER, 2 * max(lengths, default=0) + 16)
 
 
 def answer_all(
@@ -163,16 +175,18 @@ def make_report(
     decoding: Decoding,
     seconds: float,
 ) -> Report:
-    references = [q.reference for q in questions]
-    ordered = [answered[i] for i in range(len(questions))]
-    base = metrics.score([b.text for b, _ in ordered], references)
-    tuned = metrics.score([t.text for _, t in ordered], references)
+    asked = [q for q in questions if q.prompt]
+    references = [q.reference for q in asked]
+    ordered = [answered[i] for i in range(len(asked))]
+    base, tuned = (
+        (metrics.score([a.text for a in s], references) for s in zip(*ordered, strict=True)) if ordered else ({}, {})
+    )
     scores: dict[str, Score] = {name: interval.paired(base[name], tuned[name]) for name in base}
     tokens = losses[:, 2]
     per_token = [losses[:, side] / numpy.maximum(tokens, 1) for side in (0, 1)]
     scores["loss"] = interval.paired(*per_token, weights=tokens)
     scores["perplexity"] = interval.paired(*per_token, weights=tokens, transform=numpy.exp)
-    rows = tuple(_row(q, *ordered[i], {n: [base[n][i], tuned[n][i]] for n in base}) for i, q in enumerate(questions))
+    rows = tuple(_row(q, *ordered[i], {n: [base[n][i], tuned[n][i]] for n in base}) for i, q in enumerate(asked))
     return Report(len(questions), scores, rows, pair.mode, pair.self_test, dataclasses.asdict(decoding), seconds)
 
 

@@ -5,38 +5,55 @@ Heavy imports (the tokenizer) happen only when a model is named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline import dataset
+from pipeline import counting, dataset, statistics
 from pipeline.errors import UserError
 from pipeline.schema import PARTS, Model, Prepared, Problem, Row, Source, to_json
+from pipeline.statistics import Count
 
-PERCENTILES = (50, 90, 95, 99)
-
-
-def inspect(source: Source, model: Model | None, max_length: int, loss_on: str) -> dict[str, Any]:
-    """The command line's object: counts, problems, and with a model token lengths and the share that is learned."""
-    return summarise(dataset.prepare(source), model, max_length, loss_on)
+SAMPLE_SEED = 42
+Emit = Callable[[Any], None]
 
 
-def summarise(prepared: Prepared, model: Model | None, max_length: int, loss_on: str) -> dict[str, Any]:
-    """The same of rows that were read before."""
-    problems = list(prepared.problems)
-    lengths: dict[str, Any] | None = None
-    share: float | None = None
+def inspect(
+    source: Source, model: Model | None, max_length: int, loss_on: str, sample: int = 0,
+    emit: Emit = lambda item: None,
+) -> dict[str, Any]:  # fmt: skip
+    """The command line's object: counts, problems, and with a model token lengths and the share that is learned.
+
+    A `sample` is of that many rows, and says so; 0 counts the tokens of every row, and emits how far it is.
+    """
+    return summarise(dataset.prepare(source), model, max_length, loss_on, sample, emit)
+
+
+def summarise(
+    prepared: Prepared, model: Model | None, max_length: int, loss_on: str, sample: int = 0,
+    emit: Emit = lambda item: None, unwanted: threading.Event | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The same of rows that were read before. Raises UserError when it is `unwanted` before they are counted."""
+    counted: dict[str, Any] | None = None
+    found: list[Problem] = []
+    stops: str | None = None
     if model:
-        lengths, share, found = measure(prepared, model, max_length, loss_on)
-        problems += found
+        counted, found, stops = measure(prepared, model, max_length, loss_on, sample, SAMPLE_SEED, emit, unwanted)
+    conversations = sum(len(prepared.part(part)) for part in PARTS if not copied(prepared, part))
     return {
         "shape": prepared.shape,
         "columns": prepared.columns,
+        "evidence": prepared.evidence,
+        "files": [list(file) for file in prepared.files],
         "rows": prepared.rows,
-        "conversations": sum(len(prepared.part(part)) for part in PARTS if not copied(prepared, part)),
+        "conversations": conversations,
         **{part: len(prepared.part(part)) for part in PARTS},
-        "problems": [to_json(problem) for problem in problems],
-        "lengths": lengths,
-        "trained_token_share": share,
+        "problems": [to_json(problem) for problem in (*prepared.problems, *found)],
+        "stops": stops,
+        "badge": statistics.badge(conversations),
+        "lengths": counted["lengths"] if counted else None,
+        "trained_token_share": counted["learned_share"] if counted else None,
+        "statistics": counted,
         "fingerprint": prepared.fingerprint,
     }
 
@@ -47,31 +64,67 @@ def copied(prepared: Prepared, part: str) -> bool:
 
 
 def measure(
-    prepared: Prepared, model: Model, max_length: int, loss_on: str
-) -> tuple[dict[str, Any] | None, float | None, list[Problem]]:
-    """Token lengths before any cut, the share of the kept tokens that is learned, and what the template says of rows."""
+    prepared: Prepared, model: Model, max_length: int, loss_on: str, sample: int = counting.SAMPLE,
+    seed: int = SAMPLE_SEED, emit: Emit = lambda item: None, unwanted: threading.Event | None = None,
+) -> tuple[dict[str, Any] | None, list[Problem], str | None]:  # fmt: skip
+    """statistics.describe of the rows, what the template and the cut say of them, and why a run would be refused, if so.
+
+    No sample is drawn where every row is counted already.
+    """
     from pipeline import model as models
     from pipeline import template
 
-    tokenizer = models.tokenizer(model)
-    chosen = template.choose(tokenizer, models.stop_ids(model))
-    max_length = models.readable(model, max_length)
+    tokenizer, chosen = models.tokenizer_and_template(model)
+    context = models.readable(model, counting.UNCUT)
+    limit = min(max_length, context)
     rows = [row for part in PARTS if not copied(prepared, part) for row in prepared.part(part)]
-    tokenized = template.tokenize(tokenizer, chosen, rows, max_length, loss_on)
-    problems = gate_problems(tokenized.gates)
-    cut = tuple(e.row for e in tokenized.examples if e.cut)
+    whole = not sample or counting.known(rows, counting.identity(tokenizer, chosen, loss_on))
+    counted = rows if whole else counting.sample(rows, seed, sample)
+    counts = counting.count(tokenizer, chosen, counted, loss_on, emit, unwanted)
+    described = statistics.describe(counts, limit, context if context < counting.UNCUT else None, len(rows))
+    gates = [(count.row, template.Gate(*gate)) for count in counts for gate in count.gates]
+    problems = [*gate_problems(gates), *cut_problems(counts, limit, described)]
+    judging = set(map(id, prepared.held_out))
+    stops = (_stop(count) for row, count in zip(counted, counts, strict=True) if count.gates and id(row) not in judging)
+    return described, problems, next(stops, None)
+
+
+def _stop(count: Count) -> str:
+    return f"Row {count.row}: {count.gates[0][1]}; a run would stop here."
+
+
+def cut_problems(counts: Sequence[Count], limit: int, described: dict[str, Any] | None) -> list[Problem]:
+    """The rows longer than `limit` tokens: which lose their end and where, which their whole answer, and what would help."""
+    if not described:
+        return []
+    drawn, longest, context = described["sample"], described["lengths"]["max"], described["context"]
+    among = f"Sample of {drawn['rows']:,} of {drawn['of']:,} rows: " if drawn else ""
+    long = [count for count in counts if count.length > limit]
+    lost = tuple(count.row for count in long if statistics.lost(count, limit))
+    cut = tuple(count.row for count in long if not statistics.lost(count, limit))
+    found = []
     if cut:
-        problems.append(Problem("cut", cut, f"{len(cut)} rows are longer than {max_length} tokens and lose their end."))
-    if tokenized.dropped:
-        sentence = f"{len(tokenized.dropped)} rows lose their whole answer beyond {max_length} tokens and are left out."
-        problems.append(Problem("cut-away", tokenized.dropped, sentence))
-    lengths = sorted(e.length for e in tokenized.examples)
-    if not lengths:
-        return None, None, problems
-    at = {f"p{p}": lengths[min(len(lengths) - 1, len(lengths) * p // 100)] for p in PERCENTILES}
-    learned = sum(label != template.IGNORED for e in tokenized.examples for label in e.labels)
-    total = sum(len(e.labels) for e in tokenized.examples)
-    return {**at, "max": lengths[-1], "truncated": len(cut) + len(tokenized.dropped)}, learned / total, problems
+        said = f"{among}{_rows(cut, 'is', 'are')} longer than {limit:,} tokens and {'loses its' if len(cut) == 1 else 'lose their'} end"
+        found.append(Problem("cut", cut, f"{said}; {_broken(described)}."))
+    if lost:
+        every = " (that is every row: nothing would be left to train on)" if len(lost) == described["rows"] else ""
+        enough = longest if context is None else min(longest, context)
+        advice = f"a max length of {enough:,} is enough" if enough > limit else "shorten them, the model reads no more"
+        said = f"{among}{_rows(lost, 'has', 'have')} no room for the answer within {limit:,} tokens{every}"
+        found.append(Problem("cut-away", lost, f"{said} and {'is' if len(lost) == 1 else 'are'} left out; {advice}."))
+    return found
+
+
+def _rows(rows: Sequence[int], one: str, many: str) -> str:
+    return f"1 row {one}" if len(rows) == 1 else f"{len(rows):,} rows {many}"
+
+
+def _broken(described: dict[str, Any]) -> str:
+    if not described["broken"]:
+        return "no answer is broken off in the middle"
+    first = described["cuts"][0]
+    where = f"row {first['row']}: {first['kept']:,} of {first['kept'] + first['lost']:,} tokens are left"
+    return f"an answer is broken off in {described['broken']:,} of them, which teaches no ending ({where})"
 
 
 def gate_problems(gates: Sequence[tuple[int, Any]]) -> list[Problem]:
@@ -94,8 +147,7 @@ def preview_row(row: Row, model: Model, max_length: int, loss_on: str) -> dict[s
     from pipeline import model as models
     from pipeline import template
 
-    tokenizer = models.tokenizer(model)
-    chosen = template.choose(tokenizer, models.stop_ids(model))
+    tokenizer, chosen = models.tokenizer_and_template(model)
     shown: dict[str, Any] = template.preview(tokenizer, chosen, row, models.readable(model, max_length), loss_on)
     return shown
 

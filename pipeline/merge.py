@@ -25,7 +25,6 @@ import torch
 from transformers import AutoConfig, GenerationConfig
 
 from pipeline import dataset, files, jobs, model, sides, template
-from pipeline.conversations import split_answer
 from pipeline.errors import Refused, UserError
 from pipeline.job import Job
 from pipeline.sides import Pair
@@ -129,10 +128,7 @@ def check_prompts(folder: Path, pair: Pair) -> list[list[int]]:
     rows = dataset.read_part(folder, "held_out") or dataset.read_part(folder, "train")
     step = max(1, len(rows) // PROMPTS)
     chosen = rows[::step][:PROMPTS]
-    return [
-        template.prompt_ids(pair.tokenizer, pair.template, split_answer({"messages": r["messages"]})[0], r.get("tools"))
-        for r in chosen
-    ]
+    return [template.row_prompt(pair.tokenizer, pair.template, row) for row in chosen]
 
 
 @torch.no_grad()

@@ -25,12 +25,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from pipeline import catalogue, template
+from pipeline import catalogue, chat_templates, template
 from pipeline.catalogue import ModelFacts
+from pipeline.chat_templates import Template
 from pipeline.config import portable_model
 from pipeline.errors import UserError
 from pipeline.files import fingerprint
-from pipeline.schema import Model
+from pipeline.schema import Model, is_jinja
 
 ASK_SECONDS = 5.0  # how long the Hub may take to say which files a model has
 FRESH_SECONDS = 60.0  # how long its answer is taken for granted
@@ -61,12 +62,19 @@ def dtype(memory: str) -> torch.dtype:
 
 
 def tokenizer(model: Model) -> Any:
-    """The base's tokenizer, with a pad token that stops nothing."""
+    """The base's tokenizer with the chosen chat template, and a pad token that stops nothing."""
     loaded = _load(AutoTokenizer, model)
     if not loaded.is_fast:
         raise UserError(f"{model.base}: its tokenizer can't say which characters a token covers; choose another model.")
+    chat_templates.put_on(loaded, model.template)
     loaded.pad_token = _pad_token(loaded)
     return loaded
+
+
+def tokenizer_and_template(model: Model) -> tuple[Any, Template]:
+    """What makes ids of a conversation. Raises UserError when the model's template, or the chosen one, can't be used."""
+    loaded = tokenizer(model)
+    return loaded, template.choose(loaded, stop_ids(model), pasted=is_jinja(model.template))
 
 
 def _pad_token(tokenizer: Any) -> str:
@@ -106,8 +114,7 @@ def readable(model: Model, max_length: int) -> int:
 def describe(named: Model) -> ModelFacts:
     """What is to be known of a base without its weights. Raises UserError, as training would, when it can't be used."""
     config = usable_config(named)
-    read = tokenizer(named)
-    template.choose(read, stop_ids(named))
+    read, _ = tokenizer_and_template(named)
     text = config.get_text_config()
     return ModelFacts(
         model=portable_model(named.base),

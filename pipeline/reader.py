@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pipeline import child, dataset, inspection, jobs
+from pipeline import child, counting, dataset, inspection, jobs, overview, wording
 from pipeline.child import Emit
 from pipeline.errors import UserError
-from pipeline.schema import PARTS, Model, Prepared, Run, Source, from_json, to_json
+from pipeline.schema import PARTS, Model, Prepared, Row, Run, Source, from_json, to_json
 
 Version = tuple[tuple[str, int, int], ...]
 """(name, time of change, size) of files: another value when one of them has changed."""
@@ -24,10 +24,26 @@ Version = tuple[tuple[str, int, int], ...]
 def inspect(
     emit: Emit, unwanted: threading.Event, source: Any, model: Any, max_length: int, loss_on: str
 ) -> dict[str, Any]:
-    """The command line's `inspect`, for a source and a model given as JSON; without a model (None) nothing is tokenized."""
+    """The command line's `inspect`, for a source and a model given as JSON; without a model (None) nothing is tokenized.
+
+    Where there are many rows, token counts are of a sample and say so, until `count` has counted them all.
+    """
     if model is None:
         max_length, loss_on = 0, ""  # they change nothing then, so what was found before is the answer
     return _inspected(*_key(source), *_model_key(model), max_length, loss_on)
+
+
+def count(
+    emit: Emit, unwanted: threading.Event, source: Any, model: Any, max_length: int, loss_on: str
+) -> dict[str, Any]:
+    """`inspect` with every row counted. Tells {"rows_done", "rows"} meanwhile; what was counted when it is stopped is kept."""
+    named = from_json(Model, model, "model")
+    try:
+        found = inspection.summarise(_prepared(*_key(source)), named, max_length, loss_on, emit=emit, unwanted=unwanted)
+    finally:
+        _inspected.cache_clear()  # the next look knows more than a sample told
+    _remember_gates(found, named, loss_on)
+    return found
 
 
 def preview(
@@ -48,26 +64,68 @@ def preview(
 
 def walk(
     emit: Emit, unwanted: threading.Event, source: Any, model: Any, number: int | None, max_length: int, loss_on: str,
-    to: str,
+    to: str, words: str = "",
 ) -> int:  # fmt: skip
-    """The number of the "next" or "previous" row that can be used, or of the next with a "problem"; round at the ends.
+    """The number of the "next" or "previous" row that can be used, of the next with a "problem", or of the next one to
+    "find" by its words, in any case; round at the ends.
 
     From nowhere (None) the way leads to the first row that is learned from.
     """
-    if number is None:
-        return _prepared(*_key(source)).train[0]["row"]
+    if number is None and to != "find":
+        return prepared(source).train[0]["row"]
+    number = number or 0
     rows: list[int]
     if to == "problem":
         found = _inspected(*_key(source), *_model_key(model), max_length, loss_on)
         rows = sorted({row for problem in found["problems"] for row in problem["rows"]})
     else:
-        prepared = _prepared(*_key(source))
-        rows = sorted({row["row"] for part in PARTS for row in prepared.part(part)})
+        parts = (prepared(source).part(part) for part in PARTS)
+        rows = sorted({row["row"] for part in parts for row in part if to != "find" or _holds(row, words)})
     if not rows:
-        raise UserError("No row has a problem.")
+        raise UserError(f"No row that can be used holds {words!r}." if to == "find" else "No row has a problem.")
     if to == "previous":
         return next((row for row in reversed(rows) if row < number), rows[-1])
     return next((row for row in rows if row > number), rows[0])
+
+
+def _holds(row: Row, words: str) -> bool:
+    return any(words.casefold() in text.casefold() for text in wording.texts(row))
+
+
+def columns(emit: Emit, unwanted: threading.Event, source: Any) -> dict[str, Any]:
+    """The file's columns, their first values and roles, and the first rows."""
+    return overview.overview(from_json(Source, source, "source"))
+
+
+def hub_offer(emit: Emit, unwanted: threading.Event, repo: str, token: str | None) -> dict[str, Any]:
+    """What a dataset on the Hub offers: its configs and their splits."""
+    from pipeline import hub_rows
+
+    return hub_rows.offer(repo, token)
+
+
+def hub_peek(
+    emit: Emit, unwanted: threading.Event, repo: str, config: str | None, split: str | None, token: str | None
+) -> dict[str, Any]:
+    """Its first rows, without downloading it."""
+    from pipeline import hub_rows
+
+    return hub_rows.peek(repo, config, split, token)
+
+
+def hub_fetch(
+    emit: Emit, unwanted: threading.Event, repo: str, config: str | None, split: str | None, token: str | None,
+    sha: str | None,
+) -> str:  # fmt: skip
+    """Its rows as an upload, whose id is told. Tells {"rows_done", "rows"} meanwhile."""
+    from pipeline import hub_rows
+
+    return hub_rows.fetch(repo, config, split, token, emit, unwanted, sha=sha)
+
+
+def prepared(source: Any) -> Prepared:
+    """The parts of a source given as JSON; remembered until its files change."""
+    return _prepared(*_key(source))
 
 
 def describe(emit: Emit, unwanted: threading.Event, model: Any) -> dict[str, Any]:
@@ -78,9 +136,14 @@ def describe(emit: Emit, unwanted: threading.Event, model: Any) -> dict[str, Any
 
 
 def create(emit: Emit, unwanted: threading.Event, run: Any, by: str) -> str:
-    """Read the source, make a run folder of it, and tell its id."""
+    """Read the source, make a run folder of it, and tell its id. Refused where it is known already that training would be."""
     asked = from_json(Run, run, "run")
-    return jobs.create(asked, dataset.prepare(asked.source), by).name
+    prepared = dataset.prepare(asked.source)
+    model = Model(asked.model, asked.revision, template=asked.config.template)
+    stop = _stops.get(_made_of(prepared.fingerprint, model, asked.config.loss_on))
+    if stop:
+        raise UserError(stop)
+    return jobs.create(asked, prepared, by).name
 
 
 def warm(emit: Emit, unwanted: threading.Event) -> None:
@@ -99,24 +162,37 @@ def _inspected(
 ) -> dict[str, Any]:
     named = json.loads(model)
     wanted = from_json(Model, named, "model") if named else None
-    return inspection.summarise(_prepared(source, version), wanted, max_length, loss_on)
+    found = inspection.summarise(_prepared(source, version), wanted, max_length, loss_on, counting.SAMPLE)
+    if wanted:
+        _remember_gates(found, wanted, loss_on)
+    return found
+
+
+_stops: dict[tuple[str | None, ...], str | None] = {}
+"""Why a run would be refused, as far as its rows were counted, by what its tokens are made of."""
+
+
+def _remember_gates(found: dict[str, Any], model: Model, loss_on: str) -> None:
+    _stops[_made_of(found["fingerprint"], model, loss_on)] = found["stops"]
+
+
+def _made_of(fingerprint: str, model: Model, loss_on: str) -> tuple[str | None, ...]:
+    return fingerprint, model.base, model.revision, model.template, loss_on
 
 
 @functools.lru_cache(maxsize=2)
 def _template(model: str, files: Version) -> tuple[Any, Any]:
     """A model's tokenizer and its templates."""
     from pipeline import model as models
-    from pipeline import template
 
-    named = from_json(Model, json.loads(model), "model")
-    tokenizer = models.tokenizer(named)
-    return tokenizer, template.choose(tokenizer, models.stop_ids(named))
+    found: tuple[Any, Any] = models.tokenizer_and_template(from_json(Model, json.loads(model), "model"))
+    return found
 
 
 def _key(source: Any) -> tuple[str, Version]:
     """What a source is remembered by: the JSON it came as, and the state of its files."""
     asked = from_json(Source, source, "source")
-    paths = [path for path in (asked.path, asked.held_out_path, asked.validation_path) if path]
+    paths = [path for path in (asked.path, *asked.more_paths, asked.held_out_path, asked.validation_path) if path]
     return json.dumps(source, sort_keys=True), _version([Path(path) for path in paths])
 
 
@@ -132,5 +208,17 @@ def _version(paths: list[Path]) -> Version:
 
 
 if __name__ == "__main__":
-    verbs: tuple[child.Handler, ...] = (inspect, preview, walk, describe, create, warm)
+    verbs: tuple[child.Handler, ...] = (
+        inspect,
+        count,
+        preview,
+        walk,
+        columns,
+        hub_offer,
+        hub_peek,
+        hub_fetch,
+        describe,
+        create,
+        warm,
+    )
     child.serve({verb.__name__: verb for verb in verbs})

@@ -1,61 +1,131 @@
-"""A file -> numbered records: CSV, JSON, JSONL and Parquet, in the encodings people really have.
+"""Files -> numbered records: CSV, JSON, JSONL, Parquet, Excel and plain text, in the encodings people really have.
 
-Reads one file, writes nothing. A row that can't be read becomes a finding; only a file that can't be read is an error.
+Reads files, writes nothing. A row that can't be read becomes a finding; only a file that can't be read is an error.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.contents import as_utf8, read_bytes, refuse_too_many
+from pipeline.contents import file_name as file_name
 from pipeline.errors import UserError
+from pipeline.formats import FORMATS, recognise_binary, recognise_text, suffix
+from pipeline.passages import passages
+from pipeline.tables import LONGEST_NAME as LONGEST_NAME
+from pipeline.tables import Item, Told, csv_items, parquet_items, xlsx_items
 
 Findings = dict[tuple[str, str], list[int]]
 """(kind, what was found and what happens) -> the rows it was found in."""
 
-BOMS = (
-    (b"\xef\xbb\xbf", "utf-8"),
-    (b"\xff\xfe\x00\x00", "utf-32-le"),
-    (b"\x00\x00\xfe\xff", "utf-32-be"),
-    (b"\xff\xfe", "utf-16-le"),
-    (b"\xfe\xff", "utf-16-be"),
-)
-LONGEST_NAME = 200
+MOST_ROWS = 1_000_000
+UNNAMED = re.compile(r"|unnamed: ?\d+|__index_level_\d+__", re.IGNORECASE)
 
 
 class Records(NamedTuple):
-    """`records` are (row, values by column). `rows` counts every row of the file, readable or not."""
+    """`records` are (row, values by column). `rows` counts every row of the files, readable or not.
+
+    `files` are (name, the row before its first): rows of the second file go on after the last of the first.
+    """
 
     records: list[tuple[int, dict[str, Any]]]
     rows: int
     findings: Findings
+    files: tuple[tuple[str, int], ...] = ()
+
+
+def read_all(paths: Sequence[str]) -> Records:
+    """Read several files as if they were one. Raises UserError, naming the file, as read_records does."""
+    whole = Records([], 0, {})
+    last = 0
+    for path in paths:
+        read, own_last = _read(path)
+        name = file_name(path)
+        whole.records.extend(read.records if not last else [(last + row, values) for row, values in read.records])
+        for (kind, found), rows in read.findings.items():
+            told = found if rows or len(paths) == 1 else f"{name}: {found}"
+            whole.findings.setdefault((kind, told), []).extend(last + row for row in rows)
+        whole = whole._replace(rows=whole.rows + read.rows, files=(*whole.files, (name, last)))
+        last += own_last
+        _refuse_too_many_rows(name, whole.rows)
+    return whole
 
 
 def read_records(path: str) -> Records:
-    """Read a file by its suffix. Raises UserError when the file is missing, empty or not what its suffix says.
+    """Read one file, gzipped or not. Raises UserError when it is missing, empty, too large or not what can be read.
 
     Rows count from 1: in CSV the records below the header (blank lines don't count), in JSON the array's items, in
-    Parquet the rows, in JSONL the line of the file, blank lines counted, so that an editor's "go to line" finds it.
+    Parquet the rows; in JSONL and plain text the line of the file, and in Excel the row of the sheet, so that an
+    editor's "go to line" finds it.
     """
+    return read_all([path])
+
+
+def place(files: Sequence[tuple[str, int]], row: int) -> str:
+    """A row in words: "row 105 (row 5 of b.csv)", or "row 105" where there is only one file."""
+    if len(files) < 2:
+        return f"row {row}"
+    name, before = next((name, before) for name, before in reversed(files) if before < row or not before)
+    return f"row {row} (row {row - before} of {name})"
+
+
+def _read(path: str) -> tuple[Records, int]:
+    """The records of one file, and the number of its last row."""
     name = file_name(path)
-    reader = READERS.get(Path(path).suffix.lower())
-    if reader is None:
-        raise UserError(f"{name}: can't tell its format by its name; give a {', '.join(READERS)} file.")
-    read = reader(name, _content(path, name))
-    if not read.rows:
+    content = read_bytes(path)
+    told: list[Item] = []
+    form = recognise_binary(name, content)
+    if not form:
+        content, encoding = as_utf8(name, content)
+        told += [Told("encoding", encoding)] if encoding else []
+        form = recognise_text(name, content)
+    if FORMATS.get(suffix(name)) != form:
+        told.append(Told("read-as", f"read as {form}, because that is what it holds, whatever its name says"))
+    return _collected(name, [*told], READERS[form](name, content))
+
+
+def _collected(name: str, told: Iterable[Item], items: Iterable[Item]) -> tuple[Records, int]:
+    read = Records([], 0, {})
+    rows = row = 0
+    for part in (told, items):
+        for item in part:
+            if isinstance(item, Told):
+                read.findings[item] = []
+                continue
+            row, values = item
+            rows += 1
+            _refuse_too_many_rows(name, rows)
+            if isinstance(values, str):
+                add_unreadable(read.findings, values, row)
+            else:
+                read.records.append((row, values))
+    if not rows:
         raise UserError(f"{name}: holds no rows; add at least one example.")
-    return read
+    _leave_out_index(read)
+    return read._replace(rows=rows), row
 
 
-def file_name(path: str) -> str:
-    return Path(path).name.encode("utf-8", "replace").decode()
+def _refuse_too_many_rows(name: str, rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise UserError(f"{name}: that makes more than {MOST_ROWS:,} rows; give fewer, a thousand good ones can do.")
+
+
+def _leave_out_index(read: Records) -> None:
+    """Spreadsheets and data frames save the numbers of their rows as a column without a name of its own."""
+    columns = [column for column in (read.records[0][1] if read.records else ()) if UNNAMED.fullmatch(column)]
+    for column in columns:
+        values = [record.get(column) for _, record in read.records]
+        given = [str(value) for value in values if value not in (None, "")]
+        numbered = len(given) == len(values) == len(set(given)) and all(map(str.isdecimal, given))
+        if numbered:
+            read.findings["index-column", f"the column {column!r} only numbers the rows; left out"] = []
+        if numbered or not given:
+            for _, record in read.records:
+                record.pop(column, None)
 
 
 def add_finding(findings: Findings, kind: str, found: str, row: int) -> None:
@@ -74,121 +144,51 @@ def turn_keys(value: Any) -> str | None:
     return "messages" if "role" in first else "sharegpt" if "from" in first else None
 
 
-def _content(path: str, name: str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file ({path!r}); check the path.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name}: can't be read ({error}); check the file.") from None
-    if not content.strip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"):
-        raise UserError(f"{name}: the file is empty; add at least one example.")
-    return content
+def kind_of(value: Any) -> str:
+    words = {str: "text", dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if value is None else words.get(type(value), f"a {type(value).__name__}")
 
 
-def _decode(name: str, content: bytes, findings: Findings) -> str:
-    """Bytes that are no text become lone surrogates: only the rows that hold one fall out, where text is checked."""
-    for bom, encoding in BOMS:
-        if content.startswith(bom):
-            errors = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
-            try:
-                return content[len(bom) :].decode(encoding, errors)
-            except UnicodeDecodeError:
-                raise UserError(f"{name}: not whole {encoding.upper()} text; save it again as UTF-8.") from None
-    text = content.decode("utf-8", "surrogateescape")
-    damaged = len(re.findall("[\udc80-\udcff]", text)) if not text.isascii() else 0
-    if not damaged or len(re.findall("[^\x00-\x7f]", text)) > 2 * damaged:
-        return text
-    findings["encoding", "not UTF-8; read as Windows-1252. Check the accents, or save it as UTF-8"] = []
-    return content.decode("cp1252", "surrogateescape")
-
-
-def _read_csv(name: str, content: bytes) -> Records:
-    findings: Findings = {}
-    lines = list(io.StringIO(_decode(name, content, findings), newline=""))
-    csv.field_size_limit(sys.maxsize)
-    table = (fields for fields in _csv_records(lines, _delimiter(lines)) if fields != [])
-    header = _header(name, next(table, []))
-    records: list[tuple[int, dict[str, Any]]] = []
-    row = 0
-    for row, fields in enumerate(table, start=1):
-        if fields is None:
-            add_unreadable(findings, "a quote that is opened and not closed", row)
-        elif len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
-            add_unreadable(findings, f"{len(fields)} fields where the header names {len(header)}", row)
-        else:
-            records.append((row, {column: field for column, field in zip(header, fields, strict=False) if column}))
-    return Records(records, row, findings)
-
-
-def _header(name: str, fields: list[str] | None) -> list[str]:
-    header = [field.strip() for field in fields or []]
-    seen: set[str] = set()
-    for column in filter(None, header):
-        if len(column) > LONGEST_NAME or "\n" in column:
-            raise UserError(f"{name}: the first line looks like an example; put a line with column names above it.")
-        if column in seen:
-            raise UserError(f"{name}: two columns are called {column!r}; rename one.")
-        seen.add(column)
-    return header
-
-
-def _delimiter(lines: list[str]) -> str:
-    """The delimiter under which most of the first records are as wide as the header, and the header widest."""
-
-    def fit(delimiter: str) -> tuple[float, int]:
-        widths = [len(fields) for fields in islice(csv.reader(lines, delimiter=delimiter), 50) if fields]
-        return (widths.count(widths[0]) / len(widths), widths[0]) if widths and widths[0] > 1 else (0, 0)
-
-    return max(",;\t", key=fit)
-
-
-def _csv_records(lines: list[str], delimiter: str) -> Iterator[list[str] | None]:
-    """Records in file order. A quote never closed swallows lines up to the next quote: that record is None, and reading
-    goes on one line below its first, unless that has already cost twenty times the file."""
-    start, patience = 0, 20 * len(lines)
-    while start < len(lines):
-        reader, begin = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter), start
-        for fields in reader:
-            end = start + reader.line_num
-            if (end > begin + 1 or end == len(lines)) and _is_torn(lines[begin:end], delimiter):
-                yield None
-                patience -= end - begin
-                begin = begin + 1 if patience > 0 else end
-                break
-            yield fields
-            begin = end
-        start = begin
-
-
-def _is_torn(lines: list[str], delimiter: str) -> bool:
-    try:
-        list(csv.reader(lines, delimiter=delimiter, strict=True))
-    except csv.Error:
-        return len(lines) > 1 or "".join(lines).count('"') % 2 == 1
-    return False
-
-
-def _read_json(name: str, content: bytes) -> Records:
+def _json_items(name: str, content: bytes) -> Iterator[Item]:
     """An array of rows, an object holding one, or one row per line: what the file is counts, not only its suffix."""
-    findings: Findings = {}
-    text = _decode(name, content, findings)
-    by_line = not name.lower().endswith(".json")
-    if by_line and not text.lstrip().startswith("["):
-        return _json_lines(text, findings)
+    refuse_too_many(name, content, b"[{,")
+    by_line = suffix(name) in (".jsonl", ".ndjson")
+    if by_line and not re.match(rb"\s*(\[|\{\s*\n)", content):
+        return _json_lines(content)
     try:
-        value = json.loads(text)
+        value = json.loads(content.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
-        if by_line or _starts_with_object_line(text):
-            return _json_lines(text, findings)
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UserError(f"{name}: not valid JSON ({reason}); mend it there, or give one object per line.") from None
-    return _json_items(_array(name, value), findings)
+        if by_line or _starts_with_object_line(content):
+            return _json_lines(content)
+        raise UserError(f"{name}: {_fault(error)}; mend it there, or give one object per line.") from None
+    return ((row, _item(value)) for row, value in enumerate(_array(name, value), start=1))
 
 
-def _starts_with_object_line(text: str) -> bool:
+def _json_lines(content: bytes) -> Iterator[Item]:
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if not line.isspace():
+            try:
+                yield number, _item(json.loads(line.decode("utf-8", "surrogateescape")))
+            except (ValueError, RecursionError) as error:
+                yield number, _fault(error, where=False)
+
+
+def _item(value: Any) -> dict[str, Any] | str:
+    return value if isinstance(value, dict) else f"{kind_of(value)} where an object belongs"
+
+
+def _fault(error: Exception, where: bool = True) -> str:
+    if isinstance(error, RecursionError):
+        return "JSON nested too deep"
+    if not isinstance(error, json.JSONDecodeError):
+        return "not valid JSON (a number too long to read)"
+    return f"not valid JSON ({error if where else error.msg})"
+
+
+def _starts_with_object_line(content: bytes) -> bool:
+    first = re.match(rb"\s*([^\n]*)", content)
     try:
-        return isinstance(json.loads(text.lstrip().partition("\n")[0]), dict)
+        return isinstance(json.loads(first[1].decode("utf-8", "surrogateescape")), dict) if first else False
     except (ValueError, RecursionError):
         return False
 
@@ -208,92 +208,18 @@ def _array(name: str, value: Any) -> list[Any]:
     return next(iter(arrays.values()), [value])
 
 
-def _json_items(items: Iterable[Any], findings: Findings) -> Records:
-    read = Records([], 0, findings)
+def _text_items(name: str, content: bytes) -> Iterator[Item]:
+    """Numbered by the line where a passage begins, or by the next free number where one line makes several."""
     row = 0
-    for row, item in enumerate(items, start=1):
-        _add_item(read, row, item)
-    return read._replace(rows=row)
+    for line, text in passages(content.decode("utf-8", "surrogateescape")):
+        row = max(line, row + 1)
+        yield row, {"text": text}
 
 
-def _json_lines(text: str, findings: Findings) -> Records:
-    read = Records([], 0, findings)
-    rows = 0
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if not line.strip():
-            continue
-        rows += 1
-        try:
-            _add_item(read, number, json.loads(line))
-        except RecursionError:
-            add_unreadable(findings, "JSON nested too deep", number)
-        except ValueError as error:
-            add_unreadable(findings, f"not valid JSON ({getattr(error, 'msg', 'a number too long to read')})", number)
-    return read._replace(rows=rows)
-
-
-def _add_item(read: Records, row: int, item: Any) -> None:
-    if isinstance(item, dict):
-        read.records.append((row, item))
-    else:
-        add_unreadable(read.findings, f"{kind_of(item)} where an object belongs", row)
-
-
-def kind_of(value: Any) -> str:
-    words = {str: "text", dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
-    return "nothing" if value is None else words.get(type(value), f"a {type(value).__name__}")
-
-
-def _read_parquet(name: str, content: bytes) -> Records:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
-        columns = file.schema_arrow.names
-        batches = list(file.iter_batches(use_threads=False))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(
-            f"{name}: not a whole Parquet file ({str(error).partition(chr(10))[0]}); save it again."
-        ) from None
-    if len(set(columns)) < len(columns):
-        raise UserError(f"{name}: two columns have the same name; rename one.")
-    findings: Findings = {}
-    records: list[tuple[int, dict[str, Any]]] = []
-    row = 0
-    for row, values in enumerate((values for batch in batches for values in _parquet_rows(batch)), start=1):
-        if values is None:
-            add_unreadable(findings, "a value that is no valid text, number or date", row)
-        else:
-            records.append((row, {column: _without_nulls(value) for column, value in values.items()}))
-    return Records(records, row, findings)
-
-
-def _parquet_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
-    try:
-        yield from batch.to_pylist()
-    except (ValueError, OverflowError):
-        if len(batch) == 1:
-            yield None
-            return
-        for part in (batch.slice(0, len(batch) // 2), batch.slice(len(batch) // 2)):
-            yield from _parquet_rows(part)
-
-
-def _without_nulls(value: Any) -> Any:
-    """Parquet gives every object of a column every key that any of them has: a null inside one means "not there"."""
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return value
-
-
-READERS = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".json": _read_json,
-    ".jsonl": _read_json,
-    ".ndjson": _read_json,
-    ".parquet": _read_parquet,
+READERS: dict[str, Callable[[str, bytes], Iterable[Item]]] = {
+    "CSV": csv_items,
+    "JSON": _json_items,
+    "Parquet": parquet_items,
+    "Excel": xlsx_items,
+    "text": _text_items,
 }

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -20,14 +21,41 @@ from pipeline.errors import UserError
 T = TypeVar("T")
 
 PARTS = ("train", "validation", "held_out")
-SHAPES = ("messages", "sharegpt", "alpaca", "prompt/completion")
-COLUMN_ROLES = ("messages", "tools", "system", "prompt", "context", "completion", "history", "ignore")
+SHAPES = ("messages", "sharegpt", "alpaca", "prompt/completion", "preference", "text")
+COLUMN_ROLES = (
+    "messages", "tools", "system", "prompt", "context", "completion", "history", "chosen", "rejected", "reasoning",
+    "label", "text", "ignore",
+)  # fmt: skip
+CHOICES = ("keep", "drop", "fix")
+FINDINGS = {
+    "unreadable-row": ("drop",),
+    "rejected-label": ("drop",),
+    "missing-answer": ("drop",),
+    "empty-prompt": ("drop",),
+    "empty-text": ("drop",),
+    "roles-out-of-order": ("drop", "fix"),
+    "last-turn-not-assistant": ("fix", "drop"),
+    "special-token": ("keep", "drop", "fix"),
+    "non-printing": ("keep", "drop", "fix"),
+    "secret": ("keep", "drop", "fix"),
+    "email": ("keep", "drop", "fix"),
+    "phone": ("keep", "drop", "fix"),
+    "duplicate": ("drop", "keep"),
+    "different-answers": ("keep", "drop"),
+    "shared-prompt": ("drop",),
+}
+"""The kinds of findings that leave a choice, and which, the default first. A shared prompt is an error until chosen."""
+PATTERN_ROLES = ("system", "prompt", "context", "completion", "text")
+BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+"""What means something in a pattern: a doubled brace, a {column}, or a brace that should have been doubled."""
+TEMPLATES = ("own", "chatml", "instruction", "phi-2", "plain")
 
 
 class Message(TypedDict):
     role: str
     content: str
     tool_calls: NotRequired[list[dict[str, Any]]]
+    reasoning_content: NotRequired[str]
 
 
 class Conversation(TypedDict):
@@ -38,11 +66,17 @@ class Conversation(TypedDict):
 
 
 class Row(TypedDict):
-    """One line of train.jsonl, validation.jsonl or held_out.jsonl; `row` counts from 1 in the file it came from."""
+    """One line of train.jsonl, validation.jsonl or held_out.jsonl; `row` counts from 1 over the files it came from.
+
+    `text` is plain text for continued pretraining: `messages` is empty then. `rejected` is the answer that was not
+    preferred: it is kept for later, nothing here learns from it.
+    """
 
     row: int
     messages: list[Message]
     tools: NotRequired[list[dict[str, Any]]]
+    text: NotRequired[str]
+    rejected: NotRequired[list[Message]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +108,9 @@ class Source:
     validation_path: str | None = None
     shape: str | None = setting(None, "Shape of the rows; recognised by itself when left out.", "Data", choices=SHAPES)
     columns: dict[str, str] | None = None
+    more_paths: tuple[str, ...] = ()
+    patterns: dict[str, str] | None = None
+    choices: dict[str, str] | None = None
     system: str | None = setting(None, "System prompt put before every conversation that has none.", "Data")
     validation_share: float = setting(
         0.05, "Share of the rows that steers training (16 to 128 rows).", "Data", low=0, high=0.5
@@ -88,20 +125,59 @@ class Source:
         for column, role in (self.columns or {}).items():
             if role not in COLUMN_ROLES:
                 raise UserError(f"columns: {column!r} has the role {role!r}; use one of {', '.join(COLUMN_ROLES)}.")
+        for role, pattern in (self.patterns or {}).items():
+            pattern_columns(role, pattern)
+        for kind, choice in (self.choices or {}).items():
+            if kind not in FINDINGS:
+                raise UserError(f"choices: no finding is called {kind!r}; {nearest(kind, FINDINGS)}")
+            if choice not in FINDINGS[kind]:
+                raise UserError(f"choices: {kind}: {choice!r} can't be done; use {' or '.join(FINDINGS[kind])}.")
+
+
+def pattern_columns(role: str, pattern: str) -> list[str]:
+    """The columns a pattern names, in its order. Raises UserError where it is more than text and plain {column}."""
+    if role not in PATTERN_ROLES:
+        raise UserError(f"patterns: {role!r} can't be made from a pattern; use one of {', '.join(PATTERN_ROLES)}.")
+    found = [match for match in BRACES.finditer(pattern) if match[0] not in ("{{", "}}")]
+    for match in found:
+        if match[1] is None:
+            wish = "write {{ or }} for a brace that is text"
+            raise UserError(f"patterns: {role}: a brace at character {match.start() + 1} that stands alone; {wish}.")
+        if not match[1].strip() or set(match[1]) & set(".[]!:"):
+            wish = "put only a column's name between the braces"
+            raise UserError(f"patterns: {role}: {match[0]:.60} can't be filled in; {wish}, as in {{title}}.")
+    if not found:
+        raise UserError(f"patterns: {role}: names no column; put at least one between braces, as in {{title}}.")
+    return [match[1].strip() for match in found]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of finding in the data: which rows (counted from 1, file order), and the sentence that says it."""
+    """One kind of finding in the data: which rows (counted from 1, file order), and the sentence that says it.
+
+    `choices` are what can be done about it, the default first, `chosen` is what is done, `effects` says of every choice
+    what it would come to. Without choices it is only told. `count` is the number of rows.
+    """
 
     kind: str
     rows: tuple[int, ...]
     sentence: str
+    count: int = 0
+    choices: tuple[str, ...] = ()
+    chosen: str = ""
+    effects: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", self.count or len(self.rows))
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a Source came to: the three parts, what was wrong, and how it was read."""
+    """What a Source came to: the three parts, what was wrong, and how it was read.
+
+    `evidence` is the sentence that says why the shape is believed. `files` are the files the rows are
+    counted over, each (name, the row before its first); supplied validation and held-out files are not among them.
+    """
 
     train: tuple[Row, ...]
     validation: tuple[Row, ...]
@@ -111,6 +187,8 @@ class Prepared:
     columns: dict[str, str]
     rows: int
     fingerprint: str
+    evidence: str = ""
+    files: tuple[tuple[str, int], ...] = ()
 
     def part(self, name: str) -> tuple[Row, ...]:
         return {"train": self.train, "validation": self.validation, "held_out": self.held_out}[name]
@@ -159,6 +237,12 @@ class TrainConfig:
         "Training",
         choices=("answers", "last answer", "everything"),
     )
+    template: str = setting(
+        "own",
+        "How a conversation becomes text: own (the model's chat template), chatml, instruction, phi-2, plain, or a "
+        "Jinja template.",
+        "Training",
+    )
     scheduler: str = setting(
         "linear", "How the learning rate falls over the run.", "Advanced", choices=("linear", "cosine", "constant")
     )
@@ -197,6 +281,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        check_template(self.template)
         if not self.target_modules.strip():
             raise UserError('target_modules is empty; write "all-linear" or layer names separated by commas.')
         if self.micro_batch and self.batch_size % self.micro_batch:
@@ -218,9 +303,11 @@ class Model:
     revision: str | None = None
     adapter: str | None = None
     memory: str = setting("auto", "How the base is held.", "Method", choices=("auto", "32-bit", "16-bit", "4-bit"))
+    template: str = setting("own", "What makes text of a conversation, as TrainConfig has it.", "Training")
 
     def __post_init__(self) -> None:
         check(self)
+        check_template(self.template)
 
 
 @dataclass(frozen=True)
@@ -365,6 +452,20 @@ def check(noun: Any) -> None:
             raise UserError(f"{name}: {value} is not a number that can be used.")
         if wish.low is not None and wish.high is not None and not wish.low <= value <= wish.high:
             raise UserError(f"{name}: {value} is outside {wish.low:g} to {wish.high:g}.")
+
+
+def check_template(template: str) -> None:
+    """Refuse what is neither the name of a template nor one itself. Raises UserError."""
+    if template not in TEMPLATES and not is_jinja(template):
+        raise UserError(
+            f"template: {template[:60]!r} is not one of {', '.join(TEMPLATES)}, and no Jinja template either (nothing in "
+            "it is between {{ }} or {% %})."
+        )
+
+
+def is_jinja(template: str) -> bool:
+    """Whether a template is given as text, not by name."""
+    return "{{" in template or "{%" in template
 
 
 def to_json(noun: Any) -> dict[str, Any]:

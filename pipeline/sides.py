@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline import jobs, model, template
+from pipeline.chat_templates import Template
 from pipeline.errors import Refused, UserError
 from pipeline.schema import Check, Model
-from pipeline.template import Template
 
 ADAPTER = "default"
 BASE = "__base__"
@@ -45,8 +45,7 @@ class Pair:
 
 def open_base(named: Model) -> Pair:
     """The base alone, for asking it before anything is trained."""
-    tokenizer = model.tokenizer(named)
-    chosen = template.choose(tokenizer, model.stop_ids(named))
+    tokenizer, chosen = model.tokenizer_and_template(named)
     return Pair(model.base(named), tokenizer, chosen, "base only", {})
 
 
@@ -56,8 +55,7 @@ def open_pair(named: Model) -> Pair:
         raise UserError(
             "This run has no adapter yet; train it to its end, or stop it, which keeps what it has learned."
         )
-    tokenizer = model.tokenizer(named)
-    chosen = template.choose(tokenizer, model.stop_ids(named))
+    tokenizer, chosen = model.tokenizer_and_template(named)
     base = model.base(named)
     probe = pad_left(
         [template.prompt_ids(tokenizer, chosen, [{"role": "user", "content": p}]) for p in PROBES],
@@ -100,9 +98,9 @@ def of_run(folder: Path) -> Model:
     run = jobs.load(folder)
     adapter = folder / "adapter"
     remembered = jobs.read_json(folder / "base.json") if (folder / "base.json").exists() else None
-    named = Model(
-        run.model, remembered and remembered["revision"], str(adapter) if adapter.exists() else None, run.config.memory
-    )
+    revision = remembered and remembered["revision"]
+    kept = str(adapter) if adapter.exists() else None
+    named = Model(run.model, revision, kept, run.config.memory, run.config.template)
     if remembered and model.identity(named)["fingerprint"] != remembered["fingerprint"]:
         raise UserError(f"{run.model} has changed since this run was trained on it; restore it, or train again.")
     return named

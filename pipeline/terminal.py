@@ -18,6 +18,7 @@ from pipeline.schema import Event, Problem
 
 POLL_SECONDS = 0.1
 SHOWN_ROWS = 12
+BAR_WIDTH = 40
 LOWER_IS_BETTER = ("loss", "perplexity")
 
 # emoji=False: ":smile:" in a row or an answer is seven characters, not a picture
@@ -93,15 +94,74 @@ def show_problems(problems: Sequence[Problem]) -> None:
         err.print(f"  {escape(problem.sentence)}", style="yellow")
 
 
+class Counting:
+    """A bar for {"rows_done", "rows"}, drawn from the first of them on and gone in the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        columns = (TextColumn("counting tokens"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
+        silent = quiet or not err.is_terminal
+        self.progress = Progress(*columns, console=Console(quiet=True) if silent else err, transient=True)
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.progress.task_ids:  # else it would leave an empty line
+            self.progress.stop()
+
+    def __call__(self, told: dict[str, int]) -> None:
+        self.progress.start()
+        task = self.progress.task_ids[0] if self.progress.task_ids else self.progress.add_task("")
+        self.progress.update(task, completed=told["rows_done"], total=told["rows"])
+
+
 def show_inspection(found: dict[str, Any]) -> None:
     out.print(f"[bold]{found['shape']}[/]: {found['conversations']} conversations from {found['rows']} rows")
     out.print(f"columns: {escape(', '.join(f'{column} = {role}' for column, role in found['columns'].items()))}")
+    if found["evidence"]:
+        out.print(escape(found["evidence"]))
     out.print(f"train {found['train']}, validation {found['validation']}, held-out {found['held_out']}")
-    if found["lengths"]:
-        out.print("tokens per row: " + ", ".join(f"{name} {value}" for name, value in found["lengths"].items()))
-        out.print(f"learned: {found['trained_token_share']:.1%} of the tokens")
+    out.print(f"{found['badge']['rows']:,} rows: {found['badge']['words']}")
+    if found["statistics"]:
+        show_statistics(found["statistics"])
     for problem in found["problems"]:
         out.print(f"- {escape(problem['sentence'])}", style="yellow")
+        for choice, effect in problem["effects"].items():
+            if choice != problem["chosen"]:
+                out.print(f"  --choices {problem['kind']}={choice}: {escape(effect)}", style="dim")
+
+
+def show_statistics(counted: dict[str, Any]) -> None:
+    """The histogram of the token lengths with max length in it, and the figures below."""
+    drawn, cut = counted["sample"], counted["max_length"]
+    of = f", a sample of {drawn['rows']:,} of {drawn['of']:,} rows" if drawn else ""
+    out.print(f"\ntokens per row{of}:")
+    out.print("\n".join(_bars(counted["histogram"], cut)), markup=False)
+    out.print("\n" + ", ".join(f"{name} {value:,}" for name, value in counted["lengths"].items()))
+    broken = "1 answer" if counted["broken"] == 1 else f"{counted['broken']:,} answers"
+    out.print(f"cut at {cut:,} tokens: {counted['truncated_share']:.1%} of the rows, {broken} broken off")
+    if counted["learned_share"] is not None:
+        out.print(f"learned: {counted['learned_share']:.1%} of the tokens")
+    out.print("turns: " + ", ".join(f"{entry['turns']} in {entry['rows']:,} of the rows" for entry in counted["turns"]))
+    out.print(
+        f"suggested max length: {counted['suggested_max_length']:,} holds {counted['suggested_share']:.1%} of the rows"
+    )
+
+
+def _bars(bins: Sequence[dict[str, Any]], cut: int) -> list[str]:
+    """One line per bin from the first that holds a row; a line across where rows are cut."""
+    block = "\u2588" if out.encoding.lower().startswith("utf") else "#"
+    most = max(each["rows"] for each in bins)
+    width = len(f"{bins[-1]['low']:,}")
+    bins = bins[next(place for place, each in enumerate(bins) if each["rows"]) :]
+    lines = []
+    for place, each in enumerate(bins):
+        if each["low"] >= cut and (place == 0 or bins[place - 1]["low"] < cut):
+            lines.append(f"{'':{width}}  {'-' * 12} max length {cut:,}: longer rows are cut {'-' * 12}")
+        size = max(1 if each["rows"] else 0, round(BAR_WIDTH * each["rows"] / most))
+        more = "+" if each["high"] is None else " "
+        lines.append(f"{each['low']:>{width},}{more} {block * size} {each['rows'] or ''}".rstrip())
+    return lines
 
 
 def show_preview(found: dict[str, Any]) -> None:

@@ -24,12 +24,12 @@ from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from pipeline import checkpoints, dataset, files, jobs, model, template
+from pipeline.chat_templates import Template
 from pipeline.config import portable_model
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.progress import Progress
 from pipeline.schema import Model, Run, TrainConfig, to_json
-from pipeline.template import Template
 
 TRAINED_PARTS = ("train", "validation")
 EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
@@ -42,10 +42,9 @@ datasets.disable_progress_bars()
 def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Train the run's adapter, from its newest whole checkpoint if there is one. Returns how it ended, and values."""
     run = jobs.load(job.folder)
-    named = Model(run.model, run.revision, memory=run.config.memory)
+    named = Model(run.model, run.revision, memory=run.config.memory, template=run.config.template)
     job.phase("tokenizing")
-    tokenizer = model.tokenizer(named)
-    chosen = template.choose(tokenizer, model.stop_ids(named))
+    tokenizer, chosen = model.tokenizer_and_template(named)
     parts = prepare_tokens(job, run, named, tokenizer, chosen)
     _remember_base(job.folder, named, chosen, run.config)
     job.phase("loading model")
@@ -66,16 +65,19 @@ def prepare_tokens(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Tem
     """The rows as they will be trained on, from tokens/ if it is there. Raises UserError when a gate stops the run."""
     folder = job.folder / "tokens"
     if not folder.exists():
-        made, limit = {}, model.readable(named, run.config.max_length)
+        made, longest, limit = {}, 0, model.readable(named, run.config.max_length)
         because = "max_length" if limit == run.config.max_length else f"the {limit} tokens that the model reads"
         for part in TRAINED_PARTS:
             rows = dataset.read_part(job.folder, part)
             tokenized = template.tokenize(tokenizer, chosen, rows, limit, run.config.loss_on)
             _refuse(part, tokenized)
             _tell(job, part, tokenized, because)
-            made[part] = _as_dataset(tokenized.examples)
+            made[part], longest = _as_dataset(tokenized.examples), max(longest, tokenized.longest)
         if not len(made["train"]):
-            raise UserError("No row is left to train on: max_length cuts every answer away; raise it.")
+            raise UserError(
+                f"No row is left to train on: every answer lies beyond {because}; {longest} tokens would cut no row. "
+                + ("Raise max_length." if because == "max_length" else "Use shorter rows, or a model that reads more.")
+            )
         with files.whole_folder(folder) as temporary:
             datasets.DatasetDict(made).save_to_disk(str(temporary))
     try:
@@ -127,14 +129,14 @@ def _remember_base(folder: Path, named: Model, chosen: Template, config: TrainCo
     file = folder / "base.json"
     if file.exists():
         before = jobs.read_json(file)
-        then = before.pop("settings", asked)
-        if {**before, "model": portable_model(before["model"])} != found:
-            raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
+        then = {"template": "own", **before.pop("settings", asked)}  # what began before there was a choice
         if changed := [name for name, value in asked.items() if then.get(name) != value]:
             raise UserError(
                 f"config.json: {changed[0]} is {asked[changed[0]]!r}, but the run began with {then.get(changed[0])!r}; "
                 "put it back, or start a new run."
             )
+        if {**before, "model": portable_model(before["model"])} != found:
+            raise UserError(f"{named.base} is not the base this run began with (see base.json); start a new run.")
     files.write_json(file, {**found, "settings": asked})
 
 

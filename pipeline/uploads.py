@@ -52,7 +52,10 @@ def flat_name(name: str) -> str:
     """One part of a path, visible and short, with the ending that tells the format."""
     plain = UNSAFE.sub("_", name).lstrip(". ") or "upload"
     stem, dot, ending = plain.rpartition(".")
-    return f"{stem[: LONGEST_NAME - len(ending)]}{dot}{ending}" if dot and len(ending) < 10 else plain[:LONGEST_NAME]
+    if ending.casefold() == "gz" and "." in stem:  # what is packed tells the format
+        stem, dot, inner = stem.rpartition(".")
+        ending = f"{inner}.{ending}"
+    return f"{stem[: LONGEST_NAME - len(ending)]}{dot}{ending}" if dot and len(ending) < 12 else plain[:LONGEST_NAME]
 
 
 def _folder() -> Path:

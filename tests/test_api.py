@@ -17,13 +17,13 @@ from ui import texts
 
 RUN = example.NAME
 TINY = {"example": "tiny-yoda"}
-ROWS = (TINY, "tiny-chat", None, "answers", 1024)  # a choice on the Data tab and how it is read
+ROWS = (TINY, "tiny-chat", None, "answers", 1024, "own")  # a choice on the Data tab and how it is read
 GREEDY = (24, 0.0, 1.0, 42)
 QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "save_steps": 200}
 WRONG_RUNS = ("no-such-run", "../../etc")
 # what a guest may do on a Space: look at shared runs and chat with them
 FOR_GUESTS = {
-    "data_look", "look", "data_rest", "fill", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
+    "data_look", "look", "data_count", "count", "data_rest", "fill", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
     "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
     "publish_tick", "published_name", "attach", "runs",
 }  # fmt: skip
@@ -66,7 +66,8 @@ class Page:
         """The sentence with which an event answers to this run and empty fields; "" where it does not refuse."""
         inputs = [self.components[number] for number in self.events[event]["inputs"]]
         asked = [part for part in inputs if part["type"] != "state"]  # the server keeps those
-        values = [run if part["props"].get("elem_id") == "run" else None for part in asked]
+        empty = {"dataframe": {"headers": ["prompt", "completion"], "data": [], "metadata": None}, "slider": 0}
+        values = [run if part["props"].get("elem_id") == "run" else empty.get(part["type"]) for part in asked]
         return str(self.submit(event, *values).exception(timeout=60) or "")
 
     def events_of_a_run(self) -> list[str]:
@@ -158,7 +159,7 @@ def test_the_runs_are_offered(page):
 def test_rows_are_read(page):
     """An example becomes the choice; its parts, its row and its findings are the reader's."""
     assert page.call("data_pick", "yoda")[0] == {"example": "yoda"}
-    for found in [page.call("data_look", *ROWS, 2, "text"), *page.each("look", *ROWS, 2, "text")]:
+    for found in [page.call("data_look", 2, "text", False, *ROWS), *page.each("look", 2, "text", False, *ROWS)]:
         assert "<b>380</b>" in found[1]
         assert "33%" in found[1]  # all tokens are counted
 
@@ -166,30 +167,57 @@ def test_rows_are_read(page):
 @calls("data_upload")
 def test_an_upload_is_kept_under_an_id(page, app, messy):
     """A file that can be read becomes the choice; of one that can't no copy is kept."""
-    choice, *_ = page.call("data_upload", handle_file(messy))
+    choice, *_ = page.call("data_upload", [handle_file(messy)])
     assert (app[1] / "uploads" / choice["upload"]).is_dir()
     broken = messy.with_name("broken.json")
     broken.write_text('{"half": ')
-    assert "not valid JSON" in json.dumps(page.call("data_upload", handle_file(broken)))
+    assert "not valid JSON" in json.dumps(page.call("data_upload", [handle_file(broken)]))
     assert len(list((app[1] / "uploads").iterdir())) == 1
 
 
 @calls("data_row", "data_next_row", "data_previous_row", "data_problem_row")
 def test_rows_are_walked(page, messy):
     """By number, forth and back, and to the next one with a problem."""
-    assert "The wooden flute, Umar moves." in page.call("data_row", *ROWS, 2, "text")[1]
-    assert page.call("data_next_row", *ROWS, 2, "text")[0] == 3
-    assert page.call("data_previous_row", *ROWS, 3, "text")[0] == 2
-    choice, *_ = page.call("data_upload", handle_file(messy))
-    number, shown, _ = page.call("data_problem_row", choice, *ROWS[1:], 1, "text")
+    assert "The wooden flute, Umar moves." in page.call("data_row", 2, "text", False, "", *ROWS)[1]
+    assert page.call("data_next_row", 2, "text", False, "", *ROWS)[0] == 3
+    assert page.call("data_previous_row", 3, "text", False, "", *ROWS)[0] == 2
+    choice, *_ = page.call("data_upload", [handle_file(messy)])
+    number, shown, _ = page.call("data_problem_row", 1, "text", False, "", choice, *ROWS[1:])
     assert number == 5
     assert "an empty answer" in shown
+
+
+@calls("data_count", "count", "data_scan")
+def test_rows_are_counted_and_searched_for_secrets(page, messy):
+    """A few rows are counted already; an address in them is found, masked, and can be decided about."""
+    for found in [page.call("data_count", *ROWS), *page.each("count", *ROWS)]:
+        assert found[0] == ""
+    secret = messy.with_name("secret.csv")
+    lines = "".join(f"Who is {n}?,Write to anna.b{n}@firm.org\n" for n in range(20))
+    secret.write_text("prompt,completion\n" + lines)
+    choice, *_ = page.call("data_upload", [handle_file(secret)])
+    found = page.call("data_scan", choice, None)
+    assert 'data-kind="email"' in found
+    assert "anna.b1@firm.org" not in found
+
+
+@calls("data_find_row", "data_type", "data_assign", "data_decide")
+def test_rows_are_found_typed_and_corrected(page):
+    """A row by its words; typed rows with a role and a decision of their own."""
+    assert "wooden" in page.call("data_find_row", 0, "text", False, "wooden", *ROWS)[1]
+    choice, *_ = page.call(
+        "data_type", {"headers": ["prompt", "completion"], "data": [["Hi", "Hello."]], "metadata": None}
+    )
+    assert set(choice) == {"upload"}
+    roles = {"prompt": "completion", "completion": "prompt"}
+    assert page.call("data_assign", choice, json.dumps(roles), "", "")[0]["columns"] == roles
+    assert page.call("data_decide", choice, '["duplicate", "keep"]')["choices"] == {"duplicate": "keep"}
 
 
 @calls("data_ask_base", "data_rest")
 def test_the_base_is_asked_a_row(page):
     """Its answer stands beside the row's own; leaving it there puts the button's help back."""
-    job = page.submit("data_ask_base", *ROWS, 2)
+    job = page.submit("data_ask_base", 2, *ROWS)
     job.result()
     answers = json.dumps(job.outputs())
     assert "The wooden flute, Umar moves." in answers

@@ -198,7 +198,8 @@ def test_a_model_on_the_hub_is_described_without_its_weights(ask, hub, tiny):
          "and are not read."),
         ("alice/quantized", "alice/quantized is quantized already, and nothing could be merged into it; choose the "
          'original ("memory": "4-bit" quantizes it here).'),
-        ("alice/untold", "This model has no chat template, so nobody knows where an answer begins; choose a chat model."),
+        ("alice/untold", "This model has no chat template, so nobody knows where an answer begins; choose a chat model, or "
+         "the template chatml, instruction, phi-2, plain, or a Jinja template of your own."),
         ("alice/own-code", "alice/own-code can't be loaded: it needs code of its own, which is never run here; choose a "
          "model that transformers knows."),
         ("alice/adapter", "alice/adapter has no config.json: it is an adapter; give the model it belongs to."),

@@ -59,7 +59,7 @@ def test_inspect_tells_what_a_dataset_holds(capsys, rows):
     """All keys of the contract; rows add up; the bad row is listed by its number."""
     found = as_json(capsys, "inspect", str(rows))
     assert found.keys() == {
-        "shape", "columns", "rows", "conversations", "train", "validation", "held_out", "problems", "lengths",
+        "shape", "columns", "rows", "conversations", "train", "validation", "held_out", "problems", "lengths", "stops", "badge", "statistics", "evidence", "files",
         "trained_token_share", "fingerprint",
     }  # fmt: skip
     assert (found["rows"], found["conversations"], found["shape"]) == (41, 40, "prompt/completion")

@@ -21,7 +21,10 @@ LIGHT = [
     "schema", "config", "events", "checkpoints", "files", "home", "locks", "device", "job", "jobs", "dataset",
     "inspection", "terminal", "card", "publish", "__main__",
 ]  # fmt: skip
-DISTRIBUTIONS = {"jinja2": "Jinja2"}  # import name -> distribution, where they differ
+DISTRIBUTIONS = {
+    "jinja2": "Jinja2",
+    "phonenumbers": "phonenumberslite",
+}  # import name -> distribution, where they differ
 
 
 def imported(file: Path) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import inspection, reader
+from pipeline import counting, inspection, reader
 from pipeline.errors import UserError
 from pipeline.schema import Model, Source
 
@@ -109,3 +109,71 @@ def test_no_row_is_shown_longer_than_the_model_reads(tmp_path, model):
     long = [{"prompt": "Say it.", "completion": "word " * 700}, *ROWS]
     asked = {"source": write(tmp_path / "rows.jsonl", long), "model": model, "max_length": 4096, "loss_on": "answers"}
     assert ask(reader.preview, number=1, **asked)["truncated_at"] == 512
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch) -> dict:
+    """More rows than a sample holds, one of them far longer than the others, and nothing counted yet."""
+    monkeypatch.setattr(counting, "_known", {})
+    monkeypatch.setattr(counting, "SAMPLE", 30)
+    long = {"prompt": "Say it.", "completion": "word " * 60}
+    rows = [{"prompt": f"Question {i}?", "completion": f"Answer {i}."} for i in range(1, 100)]
+    reader._inspected.cache_clear()
+    return write(tmp_path / "many.jsonl", [*rows, long])
+
+
+def test_many_rows_are_sampled_at_once_and_counted_in_the_background(many, model):
+    """The sample says so; `count` tells how far it is and gives the exact figures; the next look has them, too."""
+    asked, told = {"source": many, "model": model, **ASKED}, []
+    first = ask(reader.inspect, **asked)
+    assert first["statistics"]["sample"] == {"rows": 30, "of": 100}
+    counted = reader.count(told.append, threading.Event(), **asked)
+    assert told[-1] == {"rows_done": 100, "rows": 100}
+    assert (counted["statistics"]["sample"], counted["lengths"]["truncated"]) == (None, 1)
+    assert ask(reader.inspect, **asked) == counted
+    assert counted == inspection.inspect(Source(**many), Model(**model), 64, "answers")
+
+
+def test_counting_that_is_not_wanted_any_more_goes_on_later(many, model):
+    """A sentence ends it; what was counted is not counted again."""
+    asked, unwanted, told = {"source": many, "model": model, **ASKED}, threading.Event(), []
+    unwanted.set()
+    with pytest.raises(UserError, match="of 100 rows; these are remembered"):
+        reader.count(told.append, unwanted, **asked)
+    assert told == []
+    reader.count(told.append, threading.Event(), **asked)
+    assert told[-1]["rows_done"] == 100
+
+
+def test_a_run_that_is_known_to_stop_is_not_made(tmp_path, model, home):
+    """Where a gate was found, `create` tells its sentence; with what mends it, the run is made."""
+    source = write(tmp_path / "rows.jsonl", [*ROWS, {"prompt": "Say it.", "completion": "a<|im_end|>b"}])
+    found = ask(reader.inspect, source=source, model=model, **ASKED)
+    assert found["stops"].startswith("Row 41: ")
+    run = {"model": model["base"], "source": source, "name": "x", "config": {}, "revision": None}
+    with pytest.raises(UserError, match=r"Row 41: .*<\|im_end\|>.*a run would stop here"):
+        ask(reader.create, run=run, by="owner")
+    assert not (home / "runs").exists() or not list((home / "runs").iterdir())
+    write(tmp_path / "rows.jsonl", ROWS)
+    assert ask(reader.create, run=run, by="owner").startswith("x-")
+
+
+def test_a_gate_in_a_row_that_only_judges_stops_no_training(tmp_path, model):
+    """It is told among the findings."""
+    source = write(tmp_path / "rows.jsonl", ROWS)
+    held_out = tmp_path / "held-out.jsonl"
+    write(held_out, [{"prompt": f"Another {i}?", "completion": "a<|im_end|>b"} for i in range(20)])
+    found = ask(reader.inspect, source={**source, "held_out_path": str(held_out)}, model=model, **ASKED)
+    assert found["stops"] is None
+    assert any("<|im_end|>" in problem["sentence"] for problem in found["problems"])
+
+
+def test_a_further_file_that_changed_is_read_again(tmp_path, model):
+    """What is remembered belongs to every file it came from."""
+    source = write(tmp_path / "rows.jsonl", ROWS)
+    more = tmp_path / "more.jsonl"
+    write(more, [{"prompt": "More?", "completion": "Yes."}])
+    asked = {"source": {**source, "more_paths": [str(more)]}, "model": None, **ASKED}
+    before = ask(reader.inspect, **asked)
+    write(more, [{"prompt": "More?", "completion": "Yes."}, {"prompt": "Even more?", "completion": "No."}])
+    assert ask(reader.inspect, **asked)["conversations"] == before["conversations"] + 1

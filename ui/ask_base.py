@@ -22,21 +22,17 @@ ANSWER_TOKENS = 256
 async def ask(
     request: gr.Request,
     profile: gr.OAuthProfile | None,
-    choice: Any,
-    model: str | None,
-    system: str | None,
-    loss_on: str | None,
-    max_length: float | None,
     number: float | None,
+    *asked: Any,
 ) -> AsyncIterator[tuple[Any, ...]]:
     """The base answers the row's last question, before any training, beside the answer in the data."""
     access.visitor(request, profile, "ask the base")
     try:
-        asked = question(choice, model, system, loss_on, max_length)
-        shown = await asyncio.to_thread(read, "preview", ROW_SECONDS, asked, number=int(number) if number else None)
+        wanted = question(*asked)
+        shown = await asyncio.to_thread(read, "preview", ROW_SECONDS, wanted, number=int(number) if number else None)
         messages, reference = split_answer(shown)
         yield preview.against_reference({"text": ""}, reference), *controls(texts.BASE_STARTING)
-        async with aclosing(_follow(to_json(asked.model), messages)) as told:
+        async with aclosing(_follow(to_json(wanted.model), messages)) as told:
             async for answer, doing in told:
                 yield preview.against_reference(answer, reference), gr.skip(), gr.skip(), note(doing)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The page's two helper processes: the engine answers, the reader reads what was uploaded."""
+"""The page's helper processes: the engine answers, the reader reads what was uploaded, the counter does what takes long."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pipeline.errors import UserError
 
 ENGINE = Child("engine")
 READER = Child("reader")
+COUNTER = Child("counter")  # started when there is something to count
 WARM_SECONDS = 300.0
 SILENCE_SECONDS = 900.0  # a large model may take minutes to load; waiting for the device is told again and again
 FRAME_SECONDS = 0.05  # the page is redrawn at most twenty times a second; it knows no back-pressure
 
 
 def warm() -> None:
-    """Start both in the background, one after the other: their imports are hidden behind the first look at the page."""
+    """Start the first two in the background, one after the other: their imports are hidden behind the first look at the page."""
     threading.Thread(target=_warm, daemon=True).start()
 
 

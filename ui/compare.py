@@ -312,6 +312,8 @@ def offered(folder: Path) -> list[Turn]:
     if not (folder / "held_out.jsonl").exists():
         return found
     for row in dataset.read_part(folder, "held_out"):
+        if not row["messages"]:  # plain text asks nothing
+            continue
         before, reference = split_answer({"messages": row["messages"]})
         system = before[0]["content"] if before and before[0]["role"] == "system" else ""
         asked = [message for message in before if message["role"] != "system"]

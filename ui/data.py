@@ -1,28 +1,26 @@
-"""The Data tab: choose rows, see what they are and what is wrong, and exactly which tokens of each will be learned."""
+"""The Data tab: choose rows, see what they are and what is wrong, and exactly which tokens of each will be learned.
+
+What happens on it is in rows.py, what the columns mean in columns.py, what the base says to a row in ask_base.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipeline import uploads
-from pipeline.errors import UserError
 from pipeline.schema import Source, TrainConfig
-from ui import access, ask_base, chat, errors, form, preview, texts
-from ui.reading import INSPECT_SECONDS, READ_AS, ROW_SECONDS, Question, inspect_rows, question, read, source_of
+from ui import ask_base, columns, form, rows, texts
+from ui.reading import READ_AS
 
 FIRST = {"example": "tiny-yoda"}
+MOST_ROWS = 10_000_000
 
 # a click on a row's number writes it into the number field, as if somebody had typed it
 JUMP = """element.addEventListener('click', (event) => {
-  const link = event.target.closest('[data-row]'), field = document.querySelector('#data-row input');
+  const link = event.target.closest('[data-row]'), field = document.querySelector('#data-row input[type=number]');
   if (!link || !field) return;
   event.preventDefault();
   field.value = link.dataset.row;
@@ -35,21 +33,37 @@ GO_ON = "() => { document.querySelector('#tab-train-button').click(); window.scr
 
 @dataclass(frozen=True)
 class Parts:
-    """What the other tabs use of it: `source` is what the next run learns from, {"example": name} or {"upload": id}."""
+    """What the other tabs use of it: `source` is what the next run learns from, see reading.source_of."""
 
     source: gr.BrowserState
     model: gr.Dropdown
     system: gr.Textbox
     fields: dict[str, Component]
+    templates: gr.Radio
     example: gr.Radio
     file: gr.File
+    typed: gr.Dataframe
+    use_typed: gr.Button
+    roles: gr.Textbox
+    roles_said: gr.Button
+    patterns: dict[str, gr.Textbox]
+    decision: gr.Textbox
+    decided: gr.Button
     refused: gr.HTML
+    correct: gr.Accordion
+    table: gr.HTML
+    first: gr.HTML
     summary: gr.HTML
-    row: gr.Number
+    counted: gr.HTML
+    scan: gr.Button
+    scanned: gr.HTML
+    row: gr.Slider
     previous: gr.Button
     following: gr.Button
     problem: gr.Button
+    words: gr.Textbox
     view: gr.Radio
+    spaces: gr.Checkbox
     shown: gr.HTML
     ask: gr.Button
     stop: gr.Button
@@ -67,8 +81,20 @@ def draw() -> Parts:
         with gr.Column(scale=4, min_width=340):
             refused = gr.HTML(elem_id="data-refused")
             summary = gr.HTML(f'<p class="quiet">{texts.READING}</p>', elem_id="data-summary", js_on_load=JUMP)
+            counted = gr.HTML(elem_id="data-counted")
+            with gr.Row(elem_id="data-scanning"):
+                scan = gr.Button(texts.SCAN, size="sm", scale=0, min_width=300, elem_id="data-scan")
+                gr.HTML(ask_base.note(texts.SCAN_HELP), min_width=260, elem_id="data-scan-help")
+            scanned = gr.HTML(elem_id="data-scanned", js_on_load=JUMP)
+            decision = gr.Textbox(show_label=False, elem_id="data-decision", elem_classes="plumbing", interactive=True)
+            decided = gr.Button(elem_id="data-decision-said", elem_classes="plumbing")
+            correcting = _draw_columns()
             walking = _draw_row()
-    return Parts(source=source, refused=refused, summary=summary, go_on=go_on, **choosing, **walking)
+    return Parts(
+        source=source, refused=refused, summary=summary, counted=counted, scan=scan, scanned=scanned,
+        decision=decision, decided=decided, go_on=go_on,
+        **choosing, **correcting, **walking,
+    )  # fmt: skip
 
 
 def _draw_choice() -> dict[str, Any]:
@@ -76,26 +102,72 @@ def _draw_choice() -> dict[str, Any]:
         [(words, name) for name, words in texts.EXAMPLES.items()], value=FIRST["example"], interactive=True,
         label=texts.EXAMPLES_LABEL, elem_id="data-example",
     )  # fmt: skip
-    file = gr.File(label=texts.UPLOAD, height=84, interactive=True, elem_id="data-file")
+    file = gr.File(label=texts.UPLOAD, height=84, file_count="multiple", interactive=True, elem_id="data-file")
+    with gr.Accordion(texts.TYPE_ROWS, open=False, elem_id="data-type"):
+        typed = gr.Dataframe(
+            headers=list(texts.TYPED_HEADS), type="array", row_count=4, column_count=2, interactive=True, wrap=True,
+            label=texts.TYPED_LABEL, elem_id="data-typed",
+        )  # fmt: skip
+        use_typed = gr.Button(texts.USE_ROWS, size="sm", elem_id="data-use-typed")
     with gr.Accordion(texts.READ_AS, open=False, elem_id="data-read-as"):
         model = form.models(label=texts.DATA_MODEL, info=texts.DATA_MODEL_HELP, elem_id="data-model")
+        templates = gr.Radio(
+            list(texts.TEMPLATES.items()), value="own", interactive=True, label=texts.TEMPLATE_CHOICE,
+            info=texts.TEMPLATE_CHOICE_HELP, elem_id="data-templates",
+        )  # fmt: skip
+        fields = form.draw(TrainConfig, ("template",))
         system = form.draw(Source, ("system",))["system"]
-        fields = form.draw(TrainConfig, READ_AS)
-    return {"example": example, "file": file, "model": model, "system": system, "fields": fields}
+        fields |= form.draw(TrainConfig, [name for name in READ_AS if name != "template"])
+    return {
+        "example": example, "file": file, "typed": typed, "use_typed": use_typed, "model": model,
+        "templates": templates, "system": system, "fields": {name: fields[name] for name in READ_AS},
+    }  # fmt: skip
+
+
+def _draw_columns() -> dict[str, Any]:
+    with gr.Accordion(texts.CORRECT, open=False, elem_id="data-columns") as correct:
+        table = gr.HTML(elem_id="data-table")
+        roles = gr.Textbox(show_label=False, elem_id="data-roles", elem_classes="plumbing", interactive=True)
+        roles_said = gr.Button(elem_id="data-roles-said", elem_classes="plumbing")
+        with gr.Row():
+            patterns = {
+                role: gr.Textbox(
+                    label=texts.PATTERN_LABELS[role], info=texts.PATTERN_HELP[role], interactive=True,
+                    elem_id=f"data-pattern-{role}",
+                )
+                for role in columns.PATTERNS
+            }  # fmt: skip
+        first = gr.HTML(elem_id="data-first")
+    return {
+        "correct": correct,
+        "table": table,
+        "roles": roles,
+        "roles_said": roles_said,
+        "patterns": patterns,
+        "first": first,
+    }
 
 
 def _draw_row() -> dict[str, Any]:
     with gr.Row(elem_id="data-walk"):
-        row = gr.Number(None, label=texts.ROW, precision=0, interactive=True, min_width=90, scale=0, elem_id="data-row")
-        previous = gr.Button(texts.PREVIOUS, size="sm", min_width=90, scale=0, elem_id="data-previous")
-        following = gr.Button(texts.NEXT, size="sm", min_width=90, scale=0, elem_id="data-following")
-        problem = gr.Button(
-            texts.NEXT_PROBLEM, size="sm", min_width=160, scale=0, visible=False, elem_id="data-problem"
+        row = gr.Slider(
+            0, MOST_ROWS, value=0, step=1, label=texts.ROW, interactive=True, min_width=220, scale=2, elem_id="data-row"
         )
-        view = gr.Radio(
-            list(texts.VIEWS.items()), value="text", label=texts.VIEW, interactive=True, min_width=280, scale=0,
-            elem_id="data-view",
+        previous = gr.Button(texts.PREVIOUS, size="sm", min_width=90, scale=0, elem_id="data-previous")
+        following = gr.Button(texts.NEXT, size="sm", min_width=70, scale=0, elem_id="data-following")
+        problem = gr.Button(
+            texts.NEXT_PROBLEM, size="sm", min_width=150, scale=0, visible=False, elem_id="data-problem"
+        )
+        words = gr.Textbox(
+            label=texts.FIND, placeholder=texts.FIND_HINT, max_lines=1, interactive=True, min_width=160, scale=1,
+            elem_id="data-find",
         )  # fmt: skip
+    with gr.Row(elem_id="data-views"):
+        view = gr.Radio(
+            list(texts.VIEWS.items()), value="text", show_label=False, container=False, interactive=True, min_width=220,
+            scale=0, elem_id="data-view",
+        )  # fmt: skip
+        spaces = gr.Checkbox(label=texts.SPACES, container=False, interactive=True, scale=0, elem_id="data-spaces")
     shown = gr.HTML(f'<p class="quiet">{texts.READING}</p>', elem_id="data-shown")
     with gr.Row(elem_id="data-asking"):
         ask = gr.Button(texts.ASK_BASE, size="sm", scale=0, min_width=240, elem_id="data-ask")
@@ -105,8 +177,8 @@ def _draw_row() -> dict[str, Any]:
         doing = gr.HTML(ask_base.note(texts.ASK_BASE_HELP), min_width=260, elem_id="data-doing")
     answer = gr.HTML(elem_id="data-answer")
     return {
-        "row": row, "previous": previous, "following": following, "problem": problem, "view": view, "shown": shown,
-        "ask": ask, "stop": stop, "doing": doing, "answer": answer,
+        "row": row, "previous": previous, "following": following, "problem": problem, "words": words, "view": view,
+        "spaces": spaces, "shown": shown, "ask": ask, "stop": stop, "doing": doing, "answer": answer,
     }  # fmt: skip
 
 
@@ -116,6 +188,9 @@ def wire(parts: Parts) -> None:
     _wire_walk(parts)
     _wire_asking(parts)
     parts.go_on.click(None, js=GO_ON, queue=False, api_visibility="private")
+    parts.templates.input(
+        None, parts.templates, parts.fields["template"], js="name => name", queue=False, api_visibility="private"
+    )
 
 
 def _asked(parts: Parts) -> list[Component]:
@@ -124,37 +199,67 @@ def _asked(parts: Parts) -> list[Component]:
 
 
 def _wire_choice(parts: Parts) -> None:
-    inputs = [*_asked(parts), parts.row, parts.view]
-    outputs = [parts.example, parts.summary, parts.row, parts.shown, parts.problem, parts.answer]
-    opened = gr.on(None, None, js="() => {}", queue=False, api_visibility="private")
-    opened.then(look, inputs, outputs, api_name="data_look", api_visibility="undocumented", **READING)
+    inputs = [parts.row, parts.view, parts.spaces, *_asked(parts)]
+    outputs = [
+        parts.example, parts.summary, parts.table, parts.first, parts.row, parts.shown, parts.problem, parts.answer,
+    ]  # fmt: skip
+    looking: dict[str, Any] = {"fn": rows.look, "inputs": inputs, "outputs": outputs, **READING}
+    counting: dict[str, Any] = {
+        "fn": rows.count, "inputs": _asked(parts), "outputs": [parts.counted, parts.summary], "show_progress": "hidden",
+        "concurrency_limit": None,
+    }  # fmt: skip
+    opened = gr.on(None, None, js=columns.TELL, queue=False, api_visibility="private")
+    looked = opened.then(**looking, api_name="data_look", api_visibility="undocumented")
+    looked.then(**counting, api_name="data_count", api_visibility="undocumented")
     chosen = [parts.source, parts.row, parts.refused]
-    picked = parts.example.input(
-        pick, [parts.example], chosen, queue=False, show_progress="hidden",
-        api_name="data_pick", api_visibility="undocumented",
-    )  # fmt: skip
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
+    picked = parts.example.input(rows.pick, [parts.example], chosen, queue=False, api_name="data_pick", **quiet)
     taken = parts.file.upload(
-        take, [parts.file], [*chosen, parts.file], show_progress="minimal",
+        rows.take, [parts.file], [*chosen, parts.file, parts.correct], show_progress="minimal",
         api_name="data_upload", api_visibility="public", concurrency_id="reader", concurrency_limit=1,
     )  # fmt: skip
-    for event in (picked, taken):
-        event.success(look, inputs, outputs, api_visibility="private", **READING)
-    text = (parts.system, parts.fields["max_length"])
-    changed = [parts.model.change, parts.fields["loss_on"].change, *(f.blur for f in text), *(f.submit for f in text)]
-    gr.on(changed, look, inputs, outputs, trigger_mode="always_last", api_visibility="private", **READING)
+    typed = parts.use_typed.click(rows.use_typed, [parts.typed], chosen, api_name="data_type", **quiet)
+    written = list(parts.patterns.values())
+    assigned = gr.on(
+        [parts.roles_said.click, *(pattern.blur for pattern in written), *(pattern.submit for pattern in written)],
+        rows.assign, [parts.source, parts.roles, *written], [parts.source, parts.refused], api_name="data_assign",
+        trigger_mode="always_last", **quiet,
+    )  # fmt: skip
+    decided = parts.decided.click(
+        rows.decide,
+        [parts.source, parts.decision],
+        [parts.source],
+        api_name="data_decide",
+        trigger_mode="always_last",
+        **quiet,
+    )
+    for event in (picked, taken, typed, assigned, decided):
+        event.success(**looking, api_visibility="private").then(**counting, api_visibility="private")
+    texts_changed = (parts.system, parts.fields["max_length"], parts.fields["template"])
+    changed = [
+        parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
+        *(field.blur for field in texts_changed), *(field.submit for field in texts_changed),
+    ]  # fmt: skip
+    looked = gr.on(changed, **looking, trigger_mode="always_last", api_visibility="private")
+    looked.then(**counting, api_visibility="private")
+    parts.scan.click(
+        rows.scan, [parts.source, parts.system], [parts.scanned], show_progress="hidden", trigger_mode="once",
+        concurrency_id="counter", concurrency_limit=1, api_name="data_scan", api_visibility="undocumented",
+    )  # fmt: skip
 
 
 def _wire_walk(parts: Parts) -> None:
-    inputs = [*_asked(parts), parts.row, parts.view]
+    inputs = [parts.row, parts.view, parts.spaces, parts.words, *_asked(parts)]
     ways = {
-        "here": [parts.row.input, parts.view.input],
+        "here": [parts.row.input, parts.view.input, parts.spaces.input],
         "previous": [parts.previous.click],
         "next": [parts.following.click],
         "problem": [parts.problem.click],
+        "find": [parts.words.submit],
     }
     for to, triggers in ways.items():
         gr.on(
-            triggers, show, [gr.State(to), *inputs], [parts.row, parts.shown, parts.answer],
+            triggers, rows.show, [gr.State(to), *inputs], [parts.row, parts.shown, parts.answer],
             trigger_mode="always_last" if to == "here" else "multiple",
             api_name="data_row" if to == "here" else f"data_{to}_row", api_visibility="undocumented", **READING,
         )  # fmt: skip
@@ -163,112 +268,12 @@ def _wire_walk(parts: Parts) -> None:
 def _wire_asking(parts: Parts) -> None:
     controls = [parts.ask, parts.stop, parts.doing]
     asking = parts.ask.click(
-        ask_base.ask, [*_asked(parts), parts.row], [parts.answer, *controls], show_progress="hidden",
+        ask_base.ask, [parts.row, *_asked(parts)], [parts.answer, *controls], show_progress="hidden",
         concurrency_id="engine", concurrency_limit=1, api_name="data_ask_base", api_visibility="public",
     )  # fmt: skip
-    elsewhere = [parts.example.input, parts.file.upload, parts.row.input, parts.view.input]
+    elsewhere = [parts.example.input, parts.file.upload, parts.row.input, parts.view.input, parts.words.submit]
     clicks = [button.click for button in (parts.stop, parts.previous, parts.following, parts.problem)]
     gr.on(
         [*elsewhere, *clicks], ask_base.rest, None, controls, queue=False, show_progress="hidden",
         cancels=[asking], api_name="data_rest", api_visibility="undocumented",
     )  # fmt: skip
-
-
-@errors.shown
-def pick(request: gr.Request, profile: gr.OAuthProfile | None, example: str | None) -> tuple[Any, ...]:
-    """An example is chosen."""
-    access.visitor(request, profile, "bring data")
-    source_of({"example": example}, None)
-    return {"example": example}, None, ""
-
-
-@errors.shown
-def take(request: gr.Request, profile: gr.OAuthProfile | None, file: str | None) -> tuple[Any, ...]:
-    """A file was uploaded: it becomes the choice if it can be read; what was chosen before stays if it can't."""
-    access.visitor(request, profile, "bring data")
-    if not file:
-        raise UserError(texts.NOTHING_CHOSEN)
-    upload = uploads.keep(Path(file))
-    try:
-        inspect_rows(source_of({"upload": upload}, None))
-    except UserError as error:
-        uploads.forget(upload)
-        return gr.skip(), gr.skip(), chat.failure(str(error)), None
-    return {"upload": upload}, None, "", None
-
-
-@errors.shown
-async def look(
-    request: gr.Request,
-    profile: gr.OAuthProfile | None,
-    choice: Any,
-    model: str | None,
-    system: str | None,
-    loss_on: str | None,
-    max_length: float | None,
-    number: float | None,
-    view: str | None,
-) -> AsyncIterator[tuple[Any, ...]]:
-    """Everything about the choice: counts and the row at once, the tokens of all rows when they are counted."""
-    who = access.visitor(request, profile)
-    if not who.owner:
-        yield (gr.skip(),) * 6
-        return
-    example = choice.get("example") if isinstance(choice, dict) else None
-    try:
-        asked = question(choice, model, system, loss_on, max_length)
-        found = await asyncio.to_thread(inspect_rows, asked.source)
-    except UserError as error:
-        yield example, chat.failure(str(error)), gr.skip(), "", gr.Button(visible=False), ""
-        return
-    at, shown = await asyncio.to_thread(_row if number else _first_row, asked, number, view)
-    yield example, _summary(choice, asked, found, False), at, shown, gr.skip(), ""
-    with contextlib.suppress(UserError):  # where the row belongs it is told already
-        found = await asyncio.to_thread(read, "inspect", INSPECT_SECONDS, asked)
-    has_problem = any(problem["rows"] for problem in found["problems"])
-    summary = _summary(choice, asked, found, True)
-    yield gr.skip(), summary, gr.skip(), gr.skip(), gr.Button(visible=has_problem), gr.skip()
-
-
-def _summary(choice: dict[str, Any], asked: Question, found: dict[str, Any], measured: bool) -> str:
-    origin = texts.OF_UPLOADS if "upload" in choice else texts.OF_EXAMPLES
-    path, judging = asked.source.path, asked.source.held_out_path
-    return preview.summary(Path(path).name, origin, judging and Path(judging).name, found, measured)
-
-
-def _first_row(asked: Question, number: float | None, view: str | None) -> tuple[int | None, str]:
-    try:
-        first = read("walk", ROW_SECONDS, asked, number=None, to="next")
-    except UserError as error:
-        return None, chat.failure(str(error))
-    return _row(asked, first, view)
-
-
-def _row(asked: Question, number: float | None, view: str | None) -> tuple[int | None, str]:
-    """A row's number, and the row as HTML, or the sentence why it can't be shown."""
-    at = int(number) if number else None  # an empty field arrives as 0
-    try:
-        return at, preview.row(read("preview", ROW_SECONDS, asked, number=at), view or "text")
-    except UserError as error:
-        return at, chat.failure(str(error))
-
-
-@errors.shown
-def show(
-    request: gr.Request,
-    profile: gr.OAuthProfile | None,
-    to: str,
-    choice: Any,
-    model: str | None,
-    system: str | None,
-    loss_on: str | None,
-    max_length: float | None,
-    number: float | None,
-    view: str | None,
-) -> tuple[Any, ...]:
-    """The row of this number, or the "next", the "previous", the next with a "problem"."""
-    access.visitor(request, profile, "look at data")
-    asked = question(choice, model, system, loss_on, max_length)
-    if to == "here":
-        return gr.skip(), _row(asked, number, view)[1], ""
-    return *_row(asked, read("walk", ROW_SECONDS, asked, number=int(number) if number else None, to=to), view), ""

@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from ui import chat, texts
+from ui import chat, pictures, texts
 
 LISTED_PROBLEMS = 12
 LISTED_ROWS = 5
@@ -17,13 +17,15 @@ SINGLE_TOKENS = 4000
 ROW_NUMBERS = re.compile(r"(?<=rows \()[\d, ]+|(?<=row )\d+")
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
 DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F], "⍰")
+SPACE = {0x20: "·", 0xA0: "⍽"}
 VISIBLE = str.maketrans({**CONTROLS, **DIRECTIONS, 9: "⇥\t", 10: "↵\n"})
 KINDS = {"learned": "mark", "read": "span", "cut": "s"}
 
 
-def visible(text: str) -> str:
-    """White space and control characters as signs one can see; what would reorder the text is taken out of action."""
-    return text.translate(VISIBLE)
+def visible(text: str, spaces: bool = False) -> str:
+    """Line ends and control characters as signs one can see, spaces too if wished; what would reorder the text is
+    taken out of action."""
+    return text.translate(SPACE).translate(VISIBLE) if spaces else text.translate(VISIBLE)
 
 
 def summary(name: str, origin: str, judging: str | None, found: Mapping[str, Any], measured: bool) -> str:
@@ -34,11 +36,14 @@ def summary(name: str, origin: str, judging: str | None, found: Mapping[str, Any
     """
     shape = texts.SHAPE_WORDS.get(found["shape"], found["shape"])
     read = texts.READ_SHAPE.format(rows=found["rows"], shape=shape, columns=columns(found["columns"]))
+    evidence = f" {found['evidence'][:1].upper()}{found['evidence'][1:]}." if found.get("evidence") else ""
     more = f" {texts.MORE_HELD_OUT.format(n=found['held_out'], name=judging)}" if judging else ""
+    counted = pictures.statistics(found) if measured else ""
+    drawn = f"<details><summary>{escape(texts.STATISTICS)}</summary>{counted}</details>" if counted else ""
     return (
-        f'<p class="data-name"><b>{escape(name)}</b> <span class="quiet">{escape(origin)}</span> '
-        f"{badge(found['conversations'])}</p><p>{escape(read + more)}</p>"
-        f'<ul class="facts">{facts(found, measured)}</ul>{problems(found["problems"])}'
+        f'<p class="data-name"><b>{escape(name)}</b> <span class="quiet">{escape(origin)}</span></p>{pictures.badges(found)}'
+        f'<p>{escape(read + evidence + more)}</p><ul class="facts">{facts(found, measured)}</ul>'
+        f"{problems(found['problems'])}{drawn}"
     )
 
 
@@ -53,39 +58,36 @@ def columns(roles: Mapping[str, str]) -> str:
     return ", ".join([*used, *([texts.NOT_USED.format(columns=unused)] if unused else [])])
 
 
-def badge(rows: int) -> str:
-    """Whether the rows are enough, by colour, sign and words."""
-    steps = (
-        ("bad", "✗", texts.FEW_ROWS, 50),
-        ("warn", "!", texts.SOME_ROWS, 500),
-        ("plain", "✓", texts.FAIR_ROWS, 1000),
-    )
-    kind, sign, words = next(
-        ((kind, sign, words) for kind, sign, words, below in steps if rows < below), ("good", "✓", texts.MANY_ROWS)
-    )
-    return f'<span class="chip {kind}">{sign} {escape(words.format(n=f"{rows:,}"))}</span>'
-
-
 def facts(found: Mapping[str, Any], measured: bool) -> str:
     told = [(f"{found[part]:,}", f"{title}: {words}") for part, (title, words) in texts.PART_WORDS.items()]
     if not measured:
         told += [("…", texts.COUNTING)] * 2
     elif found["lengths"]:
         told.append((f"{found['lengths']['p50']:,}", texts.LENGTH_FACT.format(max=f"{found['lengths']['max']:,}")))
-        told.append((f"{found['trained_token_share']:.0%}", texts.SHARE_FACT))
+        told.append((f"{found['trained_token_share'] or 0:.0%}", texts.SHARE_FACT))
     return "".join(f"<li><b>{escape(number)}</b><span>{escape(words)}</span></li>" for number, words in told)
 
 
-def problems(found: Sequence[Mapping[str, Any]]) -> str:
-    """Each finding in its own words; the numbers of its rows lead to them."""
+def progress(doing: str, item: Mapping[str, Any]) -> str:
+    """How far something is that goes through all rows; without figures that it has begun."""
+    done, rows = item.get("rows_done", 0), item.get("rows", 0)
+    figures = f" {texts.ROWS_DONE.format(done=f'{done:,}', rows=f'{rows:,}')}" if rows else ""
+    return f'<p class="quiet" role="status">{escape(doing + figures)} <progress max="{rows or 1}" value="{done}"></progress></p>'
+
+
+def problems(found: Sequence[Mapping[str, Any]], title: str = texts.PROBLEMS, nothing: str = texts.NO_PROBLEMS) -> str:
+    """Each finding in its own words, with what can be done; the numbers of its rows lead to them."""
     if not found:
-        return f'<p class="quiet">✓ {escape(texts.NO_PROBLEMS)}</p>'
-    lines = "".join(f"<li>{finding(problem['sentence'], problem['rows'])}</li>" for problem in found[:LISTED_PROBLEMS])
+        return f'<p class="quiet">✓ {escape(nothing)}</p>'
+    lines = "".join(
+        f"<li>{finding(problem['sentence'], problem['rows'])}{decision(problem)}</li>"
+        for problem in found[:LISTED_PROBLEMS]
+    )
     left = len(found) - LISTED_PROBLEMS
     more = f"<li>{escape(texts.MORE_PROBLEMS.format(n=left))}</li>" if left > 0 else ""
     return (
-        f'<div class="findings scroll" tabindex="0" role="region" aria-label="{escape(texts.PROBLEMS)}">'
-        f"<b>{escape(texts.PROBLEMS)}</b><ul>{lines}{more}</ul></div>"
+        f'<div class="findings scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f"<b>{escape(title)}</b><ul>{lines}{more}</ul></div>"
     )
 
 
@@ -104,11 +106,25 @@ def finding(sentence: str, rows: Sequence[int]) -> str:
     return f"{told} {escape(texts.SHOW_ROWS)} {', '.join(map(jump, rows[:LISTED_ROWS]))}{more}"
 
 
+def decision(problem: Mapping[str, Any]) -> str:
+    """What can be done about a finding, with what it would do; nothing where there is no choice."""
+    effects = problem.get("effects") or {}
+    if len(effects) < 2:
+        return ""
+    options = "".join(
+        f'<option value="{escape(choice)}"{" selected" if choice == problem["chosen"] else ""}>'
+        f"{escape(f'{texts.CHOICE_WORDS[choice]}: {effect}')}</option>"
+        for choice, effect in effects.items()
+    )
+    label = escape(texts.CHOICE_OF.format(finding=problem["sentence"][:120]))
+    return f'<select class="decision" data-kind="{escape(problem["kind"])}" aria-label="{label}">{options}</select>'
+
+
 def jump(row: int) -> str:
     return f'<a href="#row" data-row="{row}">{row}</a>'
 
 
-def row(shown: Mapping[str, Any], view: str) -> str:
+def row(shown: Mapping[str, Any], view: str, spaces: bool = False) -> str:
     """One row: its conversation beside what is learned of it, and exactly what the model is asked afterwards."""
     learned = texts.ROW_FACTS.format(tokens=f"{len(shown['ids']):,}", learned=f"{sum(shown['trained']):,}")
     cut = [texts.ROW_CUT.format(cut=shown["truncated_at"])] if shown["truncated_at"] is not None else []
@@ -116,7 +132,7 @@ def row(shown: Mapping[str, Any], view: str) -> str:
     lost = [texts.ROW_LOST] if cut and not any(shown["trained"]) else []
     gates = "".join(chat.failure(f"{sentence[:1].upper()}{sentence[1:]}.") for sentence in [*lost, *shown["gates"]])
     title = texts.AS_TRAINED if shown["part"] == "train" else texts.AS_READ
-    tokens = single_tokens(shown) if view == "tokens" else runs(shown)
+    tokens = single_tokens(shown, spaces) if view == "tokens" else runs(shown, spaces)
     return (
         f'<p class="row-title"><b>{escape(texts.ROW_TITLE.format(row=shown["row"]))}</b> '
         f'<span class="quiet">{escape(told)}</span></p>{gates}<div class="row-sides">'
@@ -140,9 +156,10 @@ def legend(shown: Mapping[str, Any]) -> str:
 
 def bubbles(shown: Mapping[str, Any]) -> str:
     """The messages as a chat."""
-    names = [str(tool.get("function", tool).get("name", "")) for tool in shown["tools"] or []]
+    names = [str(tool.get("function", tool).get("name", "")) for tool in shown.get("tools") or []]
     offered = f'<p class="quiet">{escape(texts.TOOLS_OFFERED.format(names=", ".join(names)))}</p>' if names else ""
-    return offered + "".join(bubble(message) for message in shown["messages"])
+    plain = f'<div class="bubble">{escape(visible(shown["text"]))}</div>' if not shown["messages"] else ""
+    return offered + plain + "".join(bubble(message) for message in shown["messages"])
 
 
 def bubble(message: Mapping[str, Any]) -> str:
@@ -165,16 +182,16 @@ def kinds(shown: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def runs(shown: Mapping[str, Any]) -> str:
+def runs(shown: Mapping[str, Any], spaces: bool = False) -> str:
     """The text with neighbouring tokens of a kind as one element, so that long rows are drawn fast."""
     parts = []
     for kind, group in groupby(zip(kinds(shown), shown["tokens"], strict=True), key=lambda pair: pair[0]):
-        text = escape(visible("".join(piece for _, piece in group)))
+        text = escape(visible("".join(piece for _, piece in group), spaces))
         parts.append(text if kind == "read" else f"<{KINDS[kind]}>{text}</{KINDS[kind]}>")
     return "".join(parts)
 
 
-def single_tokens(shown: Mapping[str, Any]) -> str:
+def single_tokens(shown: Mapping[str, Any], spaces: bool = False) -> str:
     """Each token in a frame of its own, its id told on hovering."""
     parts = []
     for place, (kind, piece, number) in enumerate(zip(kinds(shown), shown["tokens"], shown["ids"], strict=True)):
@@ -183,7 +200,7 @@ def single_tokens(shown: Mapping[str, Any]) -> str:
             parts.append(f'<p class="quiet">{escape(texts.MORE_TOKENS.format(n=f"{left:,}"))}</p>')
             break
         title = escape(texts.TOKEN_TITLE.format(place=place + 1, id=number))
-        text = escape(visible(piece)) or "·"  # a character of several tokens stands in the first of them
+        text = escape(visible(piece, spaces)) or "·"  # a character of several tokens stands in the first of them
         parts.append(f'<{KINDS[kind]} class="token" title="{title}">{text}</{KINDS[kind]}>')
     return "".join(parts)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import config, home, uploads
 from pipeline.errors import UserError
-from pipeline.schema import Message, Model, Source, TrainConfig, to_json
+from pipeline.schema import Message, Model, Source, TrainConfig, from_json, to_json
 from ui import children, form, texts
 
 EXAMPLES = config.ROOT / "examples"
@@ -16,7 +16,8 @@ FILES = {
     "tiny-yoda": "tiny-yoda.jsonl", "yoda": "yoda.jsonl", "support": "support.csv", "summaries": "summaries.jsonl",
     "sharegpt": "sharegpt.json", "alpaca": "alpaca.json",
 }  # fmt: skip
-READ_AS = ("loss_on", "max_length")
+READ_AS = ("loss_on", "max_length", "template")
+CORRECTED = ("columns", "patterns", "choices")  # what somebody said against the guess, kept with the choice
 INSPECT_SECONDS = 180.0
 ROW_SECONDS = 180.0  # the file may have to be read again
 
@@ -29,28 +30,29 @@ class Question:
     loss_on: str
 
 
-def source_of(choice: dict[str, Any] | None, system: str | None) -> Source:
+def source_of(choice: Any, system: str | None) -> Source:
     """What a choice of the Data tab means. Raises UserError when nothing is chosen, or what was is gone."""
     chosen = choice if isinstance(choice, dict) else {}
-    name = chosen.get("example")
+    name, more = chosen.get("example"), chosen.get("more")
     if "upload" in chosen:
-        source = Source(str(uploads.find(chosen["upload"])))
+        others = tuple(str(uploads.find(upload)) for upload in more) if isinstance(more, list) else ()
+        source = Source(str(uploads.find(chosen["upload"])), more_paths=others)
     elif name == "tiny-yoda":
         source = config.read(EXAMPLES / "tiny-yoda.json").source  # it has a held-out file of its own
     elif isinstance(name, str) and name in FILES:
         source = Source(str(EXAMPLES / FILES[name]))
     else:
         raise UserError(texts.NOTHING_CHOSEN)
-    return dataclasses.replace(source, system=(system or "").strip() or None)
+    said = {name: chosen[name] for name in CORRECTED if chosen.get(name)}
+    return from_json(Source, {**to_json(source), **said, "system": (system or "").strip() or None}, texts.DATA_TAB)
 
 
-def question(
-    choice: Any, model: str | None, system: str | None, loss_on: str | None, max_length: float | None
-) -> Question:
-    """Raises UserError for a choice that is gone, a model that can't be one, or a setting outside its bounds."""
-    settings = form.read(TrainConfig, READ_AS, (loss_on, max_length))
+def question(choice: Any, model: str | None, system: str | None, *settings: Any) -> Question:
+    """`settings` are the values of READ_AS. Raises UserError for a choice that is gone, a model that can't be one, or a
+    setting outside its bounds."""
+    wanted = form.read(TrainConfig, READ_AS, settings)
     base = config.locate_model((model or "").strip(), home.home())
-    return Question(source_of(choice, system), Model(base), settings.max_length, settings.loss_on)
+    return Question(source_of(choice, system), Model(base, template=wanted.template), wanted.max_length, wanted.loss_on)
 
 
 def read(verb: str, seconds: float, asked: Question, **values: Any) -> Any:
@@ -63,6 +65,12 @@ def inspect_rows(source: Source) -> dict[str, Any]:
     found: dict[str, Any] = children.READER.ask(
         "inspect", INSPECT_SECONDS, source=to_json(source), model=None, **settings
     )
+    return found
+
+
+def columns(source: Source) -> dict[str, Any]:
+    """The file's columns with their first values, the roles they play, and the first conversations, as far as it goes."""
+    found: dict[str, Any] = children.READER.ask("columns", INSPECT_SECONDS, source=to_json(source))
     return found
 
 

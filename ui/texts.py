@@ -36,8 +36,43 @@ EXAMPLES = {
     "sharegpt": "sharegpt · conversations of several turns",
     "alpaca": "alpaca · short instructions with answers",
 }
-UPLOAD = "Or your own: .csv .tsv .json .jsonl .parquet"
-READ_AS = "Model, system prompt, what is learned"
+UPLOAD = "Or your own files: CSV, JSON, JSONL, Parquet, Excel, text"
+TYPE_ROWS = "Or type or paste rows"
+TYPED_HEADS = ("prompt", "completion")
+TYPED_LABEL = "One example a line: what is asked, and the answer that is wanted"
+USE_ROWS = "Use these rows"
+TYPED_FILE = "typed rows.jsonl"
+NOTHING_TYPED = "There is no row with a prompt and an answer yet; fill in both, then press “Use these rows”."
+READ_AS = "Model, template, system prompt, what is learned"
+CORRECT = "How the columns are read"
+COLUMN_HEADS = ("Column", "First values", "Is")
+ROLE_OF = "What column {column} is"
+ROLE_CHOICES = {
+    "messages": "the whole conversation",
+    "tools": "the tools it may call",
+    "system": "the system prompt",
+    "prompt": "the question",
+    "context": "more of the question",
+    "completion": "the answer",
+    "history": "earlier turns",
+    "chosen": "the better answer",
+    "rejected": "the worse answer (not learned)",
+    "reasoning": "the thinking before the answer",
+    "label": "good or bad (only good is learned)",
+    "text": "plain text",
+    "ignore": "not used",
+}
+MORE_COLUMNS = "and {n} more columns, not used"
+PATTERN_LABELS = {"prompt": "Pattern of the question", "completion": "Pattern of the answer"}
+PATTERN_HELP = {
+    "prompt": "To join columns: {title}, then {body}. Leave empty to use the column chosen above.",
+    "completion": "The same for the answer.",
+}
+FIRST_ROWS = "So the first rows read"
+BAD_FIELD = "The page sent something it never offers; reload it and try again."
+CHOICE_WORDS = {"keep": "Keep", "drop": "Leave out", "fix": "Mend"}
+CHOICE_OF = "What to do about: {finding}"
+MAP_BY_HAND = "Say below which column is the question and which the answer."
 DATA_MODEL = "Model"
 DATA_MODEL_HELP = "Its own tokens and chat template are used below; the same choice as under Train."
 NEXT_TRAIN = "Next: train"
@@ -51,6 +86,8 @@ SHAPE_WORDS = {
     "sharegpt": "ShareGPT conversations",
     "alpaca": "Alpaca instructions",
     "prompt/completion": "pairs of a question and an answer",
+    "preference": "answers that were preferred to others",
+    "text": "plain text",
 }
 ROLE_WORDS = {
     "messages": "the messages",
@@ -60,15 +97,16 @@ ROLE_WORDS = {
     "context": "more of the question",
     "completion": "the answer",
     "history": "earlier turns",
+    "chosen": "the preferred answer",
+    "rejected": "the answer not learned",
+    "reasoning": "the thinking",
+    "label": "good or bad",
+    "text": "the text",
 }
 MORE_HELD_OUT = "The {n} held-out rows are in {name}."
 READ_SHAPE = "{rows} rows, read as {shape}: {columns}."
 COLUMN = "{role} in “{column}”"
 NOT_USED = "{columns} not used"
-FEW_ROWS = "{n} usable rows: too few to judge by"
-SOME_ROWS = "{n} usable rows: enough to try, a thousand is better"
-FAIR_ROWS = "{n} usable rows: a fair start"
-MANY_ROWS = "{n} usable rows: plenty"
 PART_WORDS = {
     "train": ("Train", "learned from"),
     "validation": ("Validation", "steers training"),
@@ -76,6 +114,14 @@ PART_WORDS = {
 }
 LENGTH_FACT = "tokens in a typical row, {max} in the longest"
 SHARE_FACT = "of all tokens are learned"
+STATISTICS = "Lengths, cuts and shares"
+COUNTING_ROWS = "Counting the tokens of every row:"
+ROWS_DONE = "{done} of {rows} rows"
+SCAN = "Look for keys, e-mails and phone numbers"
+SCAN_HELP = "What should not be learned by heart; it takes a moment for many rows and never leaves this machine."
+SCANNING = "Looking through the rows:"
+SCAN_TITLE = "What looks private"
+SCAN_NOTHING = "Nothing that looks like a key, a password, an e-mail address or a phone number."
 NO_PROBLEMS = "No problems found."
 PROBLEMS = "What was found"
 SHOW_ROWS = "Show"
@@ -85,8 +131,19 @@ ROW = "Row"
 PREVIOUS = "Previous"
 NEXT = "Next"
 NEXT_PROBLEM = "Next with a finding"
-VIEW = "Shown as"
 VIEWS = {"Text": "text", "Single tokens": "tokens"}
+SPACES = "Show spaces"
+FIND = "Find a row"
+FIND_HINT = "words in it, then Enter"
+TEMPLATE_CHOICE = "Chat template"
+TEMPLATE_CHOICE_HELP = "How a conversation becomes text. A model that chats has its own."
+TEMPLATES = {
+    "The model's own": "own",
+    "ChatML": "chatml",
+    "### Instruction": "instruction",
+    "Phi-2": "phi-2",
+    "Plain": "plain",
+}
 ROW_TITLE = "Row {row}"
 ROW_PART = {
     "train": "learned from",

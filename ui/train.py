@@ -15,12 +15,13 @@ from pipeline import catalogue, config, home, jobs
 from pipeline.errors import UserError
 from pipeline.schema import Run, Source, TrainConfig, Visitor, settings, to_json
 from ui import access, children, data, errors, form, live, runs, texts, watch
+from ui.reading import READ_AS, source_of
 
 CURVE_SCRIPT = (Path(__file__).parent / "curve.js").read_text()
 CREATE_SECONDS, COUNT_SECONDS, DESCRIBE_SECONDS = 600.0, 60.0, 120.0
 
 IN_SIGHT = PRESET_FIELDS = ("epochs", "learning_rate", "batch_size", "rank", "alpha")
-ON_DATA_TAB = ("loss_on", "max_length")  # drawn where their effect is seen, in the preview
+ON_DATA_TAB = READ_AS  # drawn where their effect is seen, in the preview
 COUNTED = ("epochs", "batch_size", "max_steps")  # what the number of steps depends on
 FIELDS = tuple(name for name, wish in settings(TrainConfig).items() if len(wish.choices) != 1)  # no choice, no question
 # what a preset changes of the settings that suit the model
@@ -224,7 +225,7 @@ def learns_from(
     """The line that says which rows the next run learns from."""
     access.visitor(request, profile)
     try:
-        file = Path(data.source_of(choice, system).path).name
+        file = Path(source_of(choice, system).path).name
     except UserError:
         return f'<p class="run-source none">{texts.LEARNS_FROM_NOTHING}</p>'
     return f'<p class="run-source">{escape(texts.LEARNS_FROM.format(file=file))}</p>'
@@ -249,7 +250,7 @@ def plan(
     except UserError as error:
         return f'<p class="run-error">{escape(str(error))}</p>'
     try:
-        rows = _rows(data.source_of(choice, system))
+        rows = _rows(source_of(choice, system))
     except UserError:  # the Data tab says why
         return ""
     return f'<p class="quiet">{live.plan(rows, wanted.epochs, wanted.steps(rows))}</p>'
@@ -281,7 +282,7 @@ def start(
     if not _starting.acquire(blocking=False):
         raise UserError(texts.ALREADY_STARTING)
     try:
-        folder = _create(who, data.source_of(choice, system), model, name, values)
+        folder = _create(who, source_of(choice, system), model, name, values)
         jobs.start(folder, "train", then=jobs.after_training(folder))
     finally:
         _starting.release()

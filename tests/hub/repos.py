@@ -14,11 +14,15 @@ FILES = dict[str, bytes]
 
 @dataclass
 class Repo:
-    """A model repository: its commits, oldest first, each with all its files. The first one is made with the repository."""
+    """A repository: its commits, oldest first, each with all its files. The first one is made with the repository.
+
+    What a gated dataset holds may be read with the tokens it was `granted` to.
+    """
 
     private: bool
     gated: bool = False
     commits: list[tuple[str, FILES]] = field(default_factory=list)
+    granted: set[str] = field(default_factory=set)
 
     def commit(self, files: FILES) -> str:
         names = json.dumps([len(self.commits), sorted((name, sha256(content)) for name, content in files.items())])
@@ -39,7 +43,8 @@ class Fault:
     """What goes wrong: answers `status` to the next `times` requests whose "METHOD path" matches `pattern`.
 
     With `cut` the connection is closed instead, once that many bytes of the request's body have come in; with `lost` when
-    everything was done and only the answer is missing.
+    everything was done and only the answer is missing; with `broken_off` in the answer, after that many bytes of its body.
+    With `delay` the answer is a right one that many seconds late, or as late as when the fault is `over`.
     """
 
     pattern: str
@@ -49,6 +54,9 @@ class Fault:
     message: str = ""
     cut: int | None = None
     lost: bool = False
+    broken_off: int | None = None
+    delay: float = 0.0
+    over: bool = False
 
     def wanted(self, line: str) -> bool:
         self.times -= 1 if (hit := self.times > 0 and re.search(self.pattern, line) is not None) else 0
@@ -71,8 +79,10 @@ class Hub:
         self.stored: FILES = {}
         self.faults: list[Fault] = []
         self.log: list[str] = []
+        self.bearers: list[str] = []  # the token of every request, "" where there was none
+        self.sent = 0  # bytes of all answers' bodies
         self.damaged: set[str] = set()  # names of files that are stored with their last byte changed
-        self.roles = {"hf_write": "write", "hf_read": "read"}  # tokens, all of them USER's
+        self.roles = {"hf_write": "write", "hf_read": "read", "hf_other": "read"}  # tokens: two of USER's, a stranger's
 
     def fault(self, pattern: str, **what: Any) -> Fault:
         self.faults.append(Fault(pattern, **what))
@@ -80,6 +90,12 @@ class Hub:
 
     def files(self, repo: str, revision: str = "main") -> FILES:
         return self.repos[repo].at(revision)[1]
+
+    def dataset(self, name: str, files: FILES, private: bool = False, gated: bool = False) -> Repo:
+        """A new dataset; several may differ in their user only by name, as on the Hub itself."""
+        repo = self.repos[f"datasets/{name}"] = Repo(private, gated)
+        repo.commit(files)
+        return repo
 
     def asked(self, pattern: str) -> list[str]:
         """The logged requests, as "METHOD path status", that match."""

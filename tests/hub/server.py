@@ -1,13 +1,13 @@
-"""A small Hub: the HTTP endpoints that huggingface_hub uses for model repositories, in memory, on 127.0.0.1.
+"""A small Hub: the HTTP endpoints that huggingface_hub uses for repositories, in memory, on 127.0.0.1.
 
-Tokens `hf_write` and `hf_read` belong to alice, every other one is unknown. `python -m tests.hub.server --port 8000` serves
+Tokens `hf_write` and `hf_read` belong to alice, `hf_other` to somebody else, every other one is unknown. `python -m tests.hub.server --port 8000` serves
 until it is interrupted.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
-import re
 import socket
 import threading
 import time
@@ -18,33 +18,9 @@ import uvicorn
 import yaml
 from fastapi import FastAPI, Request, Response
 
-from tests.hub.repos import USER, Fault, Hub, Refusal, Repo, apply, entry, git_hash, is_large, planned, sha256
-
-
-def role(hub: Hub, request: Request) -> str:
-    """write, read, or nothing for somebody without a token."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    if token and token not in hub.roles:
-        raise Refusal(401, "Invalid credentials in Authorization header")
-    return hub.roles.get(token, "")
-
-
-def writer(hub: Hub, request: Request, owner: str) -> None:
-    if not (found := role(hub, request)):
-        raise Refusal(401, "Invalid username or password.")
-    if found != "write":
-        raise Refusal(403, "Forbidden: you must use a write token to do this")
-    if owner != USER:
-        raise Refusal(403, f'You don\'t have the rights to create a model under the namespace "{owner}"')
-
-
-def readable(hub: Hub, request: Request, name: str) -> Repo:
-    found, repo = role(hub, request), hub.repos.get(name)
-    if repo is None or (repo.private and not found):
-        raise Refusal(404 if found else 401, "Repository not found", "RepoNotFound")
-    if repo.gated:
-        raise Refusal(403 if found else 401, f"Access to model {name} is restricted", "GatedRepo")
-    return repo
+from tests.hub.access import content_of, readable, role, writer
+from tests.hub.dataset_repos import add_datasets
+from tests.hub.repos import USER, Fault, Hub, Refusal, Repo, apply, entry, planned, sha256
 
 
 def build(hub: Hub) -> Any:
@@ -59,6 +35,7 @@ def build(hub: Hub) -> Any:
     add_accounts(app, hub)
     add_reading(app, hub)
     add_writing(app, hub)
+    add_datasets(app, hub)
     return Front(hub, app)
 
 
@@ -75,9 +52,13 @@ class Front:
         line = f"{scope['method']} {scope['path']}"
         fault = next((fault for fault in self.hub.faults if fault.wanted(line)), None)
 
+        headers = dict(scope["headers"])
+        self.hub.bearers.append(headers.get(b"authorization", b"").decode().removeprefix("Bearer "))
+
         async def logged(message: Any) -> None:
             if message["type"] == "http.response.start":
                 self.hub.log.append(f"{line} {message['status']}")
+            self.hub.sent += len(message.get("body", b"")) if scope["method"] != "HEAD" else 0
             await send(message)
 
         await (broken(fault, self.app) if fault else self.app)(scope, receive, logged)
@@ -85,6 +66,10 @@ class Front:
 
 def broken(fault: Fault, app: FastAPI) -> Any:
     """The application of one request that goes wrong."""
+    if fault.delay:
+        return late(app, fault)
+    if fault.broken_off is not None:
+        return broken_off(app, fault.broken_off)
     if fault.cut is None and not fault.lost:
         body = json.dumps({"error": fault.message}) if fault.message else ""
         return Response(body, fault.status, fault.headers, "application/json")
@@ -98,6 +83,31 @@ def broken(fault: Fault, app: FastAPI) -> Any:
         await cut(receive, fault.cut or 0)
 
     return end
+
+
+def late(app: FastAPI, fault: Fault) -> Any:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        until = time.monotonic() + fault.delay
+        while time.monotonic() < until and not fault.over:
+            await asyncio.sleep(0.05)
+        await app(scope, receive, send)
+
+    return answer
+
+
+def broken_off(app: FastAPI, size: int) -> Any:
+    """The answer's head, which promises all of it, and that many bytes of its body."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def some(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": message["body"][:size], "more_body": True}
+            await send(message)
+
+        await app(scope, receive, some)
+        receive.__self__.transport.close()
+
+    return answer
 
 
 async def cut(receive: Any, size: int) -> None:
@@ -180,15 +190,7 @@ def add_reading(app: FastAPI, hub: Hub) -> None:
         commit, files = readable(hub, request, f"{owner}/{name}").at(revision)
         if file not in files:
             raise Refusal(404, "Entry not found", "EntryNotFound")
-        content = files[file]
-        etag = f'"{sha256(content) if is_large(file, len(content)) else git_hash(content)}"'
-        headers = {"X-Repo-Commit": commit, "ETag": etag, "X-Linked-Etag": etag, "X-Linked-Size": str(len(content))}
-        headers["Accept-Ranges"] = "bytes"
-        if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
-            first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-            return Response(content[first : last + 1], 206, headers, "application/octet-stream")
-        return Response(content, 200, headers, "application/octet-stream")
+        return content_of(request, commit, file, files[file])
 
 
 def add_writing(app: FastAPI, hub: Hub) -> None:

@@ -1,0 +1,71 @@
+"""Which tokens of a rendered text are learned: character spans -> tokens, by offsets, never by searching text. Pure."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A row as it is trained on, before any cut.
+
+    `spans` are the trained runs [start, end) in tokens, `offsets` the characters of each token.
+    """
+
+    text: str
+    ids: list[int]
+    trained: list[bool]
+    spans: list[Span]
+    offsets: list[Span]
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text in as many pieces as there are tokens; joined they are the text (up to what the last token covers)."""
+        found, done = [], 0
+        for _, end in self.offsets:
+            found.append(self.text[done:end])
+            done = max(done, end)
+        return found
+
+
+def covered(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+    """The tokens [first, end) that cover a character of each span (in characters).
+
+    A tokenizer may leave the white space before a word out of its offsets; it counts to the token that follows it.
+    """
+    firsts, dones, done = [], [], 0
+    for start, end in offsets:
+        firsts.append(min(start, done) if end > start else done)
+        done = max(done, end)
+        dones.append(done)
+    return [(bisect.bisect_right(dones, a), bisect.bisect_left(firsts, b)) for a, b in spans if a < b]
+
+
+def until_stop(spans: Sequence[Span], ids: Sequence[int], stops: Collection[int]) -> list[Span]:
+    """The same tokens without those after the last stop token of each span."""
+    last = ((a, max((i for i in range(a, b) if ids[i] in stops), default=b - 1)) for a, b in spans)
+    return [(a, end + 1) for a, end in last]
+
+
+def flags(spans: Sequence[Span], count: int) -> list[bool]:
+    """Of each of so many tokens, whether it is in a span."""
+    found = [False] * count
+    for a, b in spans:
+        found[a:b] = [True] * (b - a)
+    return found
+
+
+def runs(flags: Sequence[bool]) -> list[Span]:
+    """Spans that don't touch: those of the flags that are set."""
+    edges, before = [], False
+    for place, flag in enumerate(flags):
+        if flag != before:
+            edges.append(place)
+            before = flag
+    if before:
+        edges.append(len(flags))
+    return list(zip(edges[::2], edges[1::2], strict=True))
