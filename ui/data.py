@@ -105,7 +105,7 @@ def _draw_choice() -> dict[str, Any]:
     file = gr.File(label=texts.UPLOAD, height=84, file_count="multiple", interactive=True, elem_id="data-file")
     with gr.Accordion(texts.TYPE_ROWS, open=False, elem_id="data-type"):
         typed = gr.Dataframe(
-            headers=list(texts.TYPED_HEADS), type="array", row_count=4, column_count=2, interactive=True, wrap=True,
+            value=[["", ""] for _ in range(3)], headers=list(texts.TYPED_HEADS), type="array", column_count=2, interactive=True, wrap=True,
             label=texts.TYPED_LABEL, elem_id="data-typed",
         )  # fmt: skip
         use_typed = gr.Button(texts.USE_ROWS, size="sm", elem_id="data-use-typed")
@@ -116,6 +116,7 @@ def _draw_choice() -> dict[str, Any]:
             info=texts.TEMPLATE_CHOICE_HELP, elem_id="data-templates",
         )  # fmt: skip
         fields = form.draw(TrainConfig, ("template",))
+        fields["template"].lines, fields["template"].max_lines = 2, 12  # type: ignore[attr-defined]  # room to paste one
         system = form.draw(Source, ("system",))["system"]
         fields |= form.draw(TrainConfig, [name for name in READ_AS if name != "template"])
     return {
@@ -203,7 +204,9 @@ def _wire_choice(parts: Parts) -> None:
     outputs = [
         parts.example, parts.summary, parts.table, parts.first, parts.row, parts.shown, parts.problem, parts.answer,
     ]  # fmt: skip
-    looking: dict[str, Any] = {"fn": rows.look, "inputs": inputs, "outputs": outputs, **READING}
+    looking: dict[str, Any] = {  # the last wish counts: one that comes while the page looks is looked at next
+        "fn": rows.look, "inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **READING,
+    }  # fmt: skip
     counting: dict[str, Any] = {
         "fn": rows.count, "inputs": _asked(parts), "outputs": [parts.counted, parts.summary], "show_progress": "hidden",
         "concurrency_limit": None,
@@ -240,7 +243,7 @@ def _wire_choice(parts: Parts) -> None:
         parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
         *(field.blur for field in texts_changed), *(field.submit for field in texts_changed),
     ]  # fmt: skip
-    looked = gr.on(changed, **looking, trigger_mode="always_last", api_visibility="private")
+    looked = gr.on(changed, **looking, api_visibility="private")
     looked.then(**counting, api_visibility="private")
     parts.scan.click(
         rows.scan, [parts.source, parts.system], [parts.scanned], show_progress="hidden", trigger_mode="once",

@@ -57,10 +57,10 @@ def _refusal(source: Source) -> str:
     """Nothing for rows that can be used; the sentence for rows whose columns have to be named by hand."""
     try:
         inspect_rows(source)
-    except UserError as error:
+    except UserError:
         if len(reading.columns(source)["samples"]) < 2:
             raise
-        return chat.failure(f"{error} {texts.MAP_BY_HAND}")
+        return chat.failure(texts.MAP_BY_HAND)  # what is wrong stands where the counts would
     return ""
 
 
