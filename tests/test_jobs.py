@@ -478,6 +478,7 @@ def test_an_interrupted_command_line_leaves_its_run_alone(toy, run):
     command = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "resume", run.name, "--json"],
         env=jobs.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job is born deaf to it
     )  # fmt: skip
     until(lambda: bool(kinds(run, "phase")))
     time.sleep(0.3)
