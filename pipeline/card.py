@@ -172,7 +172,7 @@ def adapter_loading(facts: Facts, repo: str) -> list[str]:
     lines = []
     if base.revision:
         options += f', revision="{base.revision}"'
-    if facts.run.config.memory == "4-bit":  # the adapter was trained and judged on the quantized base
+    if facts.run.config.held == "4-bit":  # the adapter was trained and judged on the quantized base
         lines = [
             "from transformers import BitsAndBytesConfig",
             'nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)',

@@ -16,7 +16,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypedDict, TypeVar
 
+from pipeline import methods
 from pipeline.errors import UserError
+from pipeline.methods import METHODS
 
 T = TypeVar("T")
 
@@ -48,6 +50,7 @@ FINDINGS = {
 PATTERN_ROLES = ("system", "prompt", "context", "completion", "text")
 BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 """What means something in a pattern: a doubled brace, a {column}, or a brace that should have been doubled."""
+MEMORIES = ("auto", "32-bit", "16-bit", "8-bit", "4-bit")
 TEMPLATES = ("own", "chatml", "instruction", "phi-2", "plain")
 
 
@@ -199,13 +202,16 @@ class TrainConfig:
     """How an adapter is trained. Steps are optimizer steps; lengths are tokens; shares are between 0 and 1."""
 
     method: str = setting(
-        "lora", "What is trained: lora adds small matrices to the frozen base.", "Method", choices=("lora",)
+        "lora",
+        "What is trained, and how: lora adds small matrices to the frozen base.",
+        "Method",
+        choices=tuple(METHODS),
     )
     memory: str = setting(
         "auto",
-        "4-bit (NF4, known as QLoRA) needs about a quarter of 16-bit; auto is 16-bit on a GPU, else 32-bit.",
+        "How the base is held: 8-bit needs half of 16-bit, 4-bit (NF4) a quarter; auto is what suits method and machine.",
         "Method",
-        choices=("auto", "32-bit", "16-bit", "4-bit"),
+        choices=MEMORIES,
     )
     rank: int = setting(16, "Size of the adapter: a higher rank can learn more.", "Method", low=1, high=512)
     alpha: int = setting(32, "Strength of the adapter; usually twice the rank.", "Method", low=1, high=1024)
@@ -213,13 +219,25 @@ class TrainConfig:
     target_modules: str = setting(
         "all-linear", "Layers that get an adapter: all-linear, or names separated by commas.", "Method"
     )
+    lora_plus_ratio: float = setting(
+        16.0, "LoRA+: how many times faster the second matrix learns.", "Method", low=1, high=256
+    )
+    virtual_tokens: int = setting(20, "Prompt and prefix tuning: how many virtual words.", "Method", low=1, high=1024)
+    new_tokens: str = setting("", "New tokens: those to add, separated by spaces, commas or lines.", "Method")
+    last_layers: int = setting(2, "Last layers: how many of the base's layers are trained.", "Method", low=1, high=1024)
     epochs: float = setting(
         3.0, "Passes over the rows; beyond ten it learns by heart.", "Training", low=0.01, high=1000
     )
     max_steps: int = setting(
         0, "Stop after this many steps whatever the epochs say; 0 is no limit.", "Training", low=0, high=10**7
     )
-    learning_rate: float = setting(2e-4, "Size of each step; usually 2e-4 for LoRA.", "Training", low=1e-8, high=1.0)
+    learning_rate: float = setting(
+        0.0,
+        "Size of each step; 0 is what suits the method (2e-4 for LoRA, 2e-5 for full fine-tuning).",
+        "Training",
+        low=0,
+        high=1.0,
+    )
     batch_size: int = setting(16, "Rows learned from in one step.", "Training", low=1, high=4096)
     micro_batch: int = setting(
         0,
@@ -257,6 +275,9 @@ class TrainConfig:
         "Advanced",
         choices=("adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"),
     )
+    packing: bool = setting(
+        False, "Several short rows share one sequence, without seeing each other: faster on short rows.", "Advanced"
+    )
     length_grouping: bool = setting(
         True, "Rows of similar length share a batch, so that little padding is computed.", "Advanced"
     )
@@ -265,6 +286,19 @@ class TrainConfig:
         "Compute activations again instead of keeping them: less memory, a third more time. auto is on for a GPU.",
         "Advanced",
         choices=("auto", "on", "off"),
+    )
+    neftune: float = setting(
+        0.0,
+        "Noise on the embeddings while training (NEFTune); 5 is usual for chat, 0 is none.",
+        "Advanced",
+        low=0,
+        high=100,
+    )
+    attention: str = setting(
+        "sdpa",
+        "How attention is computed; flash_attention_2 needs its package and a GPU from compute capability 8.0 on.",
+        "Advanced",
+        choices=("sdpa", "eager", "flash_attention_2"),
     )
     seed: int = setting(42, "Same seed, same run.", "Advanced", low=0, high=2**31 - 1)
     eval_steps: int = setting(
@@ -277,17 +311,48 @@ class TrainConfig:
     save_steps: int = setting(
         0, "Steps between two checkpoints; 0 saves at every look at the validation rows.", "Advanced", low=0, high=10**7
     )
-    keep_checkpoints: int = setting(3, "How many of the newest checkpoints stay on disk.", "Advanced", low=1, high=1000)
+    keep_checkpoints: int = setting(
+        3, "How many checkpoints stay on disk: the best one and the newest.", "Advanced", low=1, high=1000
+    )
+    early_stopping: int = setting(
+        0,
+        "End after so many looks at the validation rows in a row without a better loss; 0 never ends early.",
+        "Advanced",
+        low=0,
+        high=1000,
+    )
+    samples: int = setting(
+        3, "Validation prompts answered by base and tuned at every look; 0 is none.", "Advanced", low=0, high=16
+    )
+    tracker: str = setting(
+        "none",
+        "Where the curves are sent, too; each needs its package.",
+        "Advanced",
+        choices=("none", "trackio", "tensorboard", "wandb"),
+    )
 
     def __post_init__(self) -> None:
         check(self)
         check_template(self.template)
+        methods.check(vars(self))
         if not self.target_modules.strip():
             raise UserError('target_modules is empty; write "all-linear" or layer names separated by commas.')
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise UserError(
                 f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}; choose one that does."
             )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that is used."""
+        return self.learning_rate or METHODS[self.method].rate
+
+    @property
+    def held(self) -> str:
+        """How the base is held: `memory`, unless the method has only one way; trained weights are never 16-bit by default."""
+        method = METHODS[self.method]
+        only = method.memories[1:] if len(method.memories) == 2 else ("32-bit",) if method.family == "weights" else ()
+        return only[0] if only and self.memory == "auto" else self.memory
 
     def steps(self, rows: int) -> int:
         """Optimizer steps of a whole run over so many rows (the last batch of an epoch may be short)."""
@@ -302,8 +367,10 @@ class Model:
     base: str
     revision: str | None = None
     adapter: str | None = None
-    memory: str = setting("auto", "How the base is held.", "Method", choices=("auto", "32-bit", "16-bit", "4-bit"))
+    memory: str = setting("auto", "How the base is held.", "Method", choices=MEMORIES)
     template: str = setting("own", "What makes text of a conversation, as TrainConfig has it.", "Training")
+    new_tokens: str = setting("", "Tokens that its own tokenizer does not have, as TrainConfig has them.", "Method")
+    attention: str = "sdpa"
 
     def __post_init__(self) -> None:
         check(self)
@@ -353,6 +420,14 @@ class Run:
         if not self.model.strip():
             raise UserError('"model" is empty; give a Hub id or the path of a model folder.')
 
+    def named(self, revision: str | None = None, adapter: str | None = None) -> Model:
+        """Its model as it is trained, judged and merged: the base, how it is held, what makes tokens, the adapter if any."""
+        wanted = self.config
+        return Model(
+            self.model, revision or self.revision, adapter, wanted.held, wanted.template, wanted.new_tokens,
+            wanted.attention,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -391,6 +466,7 @@ EVENT_KINDS = (
     "progress",
     "loss",
     "validation",
+    "samples",
     "checkpoint",
     "note",
     "finished",

@@ -100,7 +100,7 @@ def of_run(folder: Path) -> Model:
     remembered = jobs.read_json(folder / "base.json") if (folder / "base.json").exists() else None
     revision = remembered and remembered["revision"]
     kept = str(adapter) if adapter.exists() else None
-    named = Model(run.model, revision, kept, run.config.memory, run.config.template)
+    named = run.named(revision, kept)
     if remembered and model.identity(named)["fingerprint"] != remembered["fingerprint"]:
         raise UserError(f"{run.model} has changed since this run was trained on it; restore it, or train again.")
     return named

@@ -19,11 +19,10 @@ from typing import Any
 
 import datasets
 import torch
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from pipeline import checkpoints, dataset, files, jobs, model, template
+from pipeline import adapters, checkpoints, dataset, files, jobs, model, template
 from pipeline.chat_templates import Template
 from pipeline.config import portable_model
 from pipeline.errors import UserError
@@ -42,7 +41,7 @@ datasets.disable_progress_bars()
 def work(job: Job) -> tuple[str, dict[str, Any]]:
     """Train the run's adapter, from its newest whole checkpoint if there is one. Returns how it ended, and values."""
     run = jobs.load(job.folder)
-    named = Model(run.model, run.revision, memory=run.config.memory, template=run.config.template)
+    named = run.named()
     job.phase("tokenizing")
     tokenizer, chosen = model.tokenizer_and_template(named)
     parts = prepare_tokens(job, run, named, tokenizer, chosen)
@@ -51,12 +50,12 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     set_seed(run.config.seed)
     base = model.base(named)
     model.check_vocabulary(base, tokenizer)
-    adapted = with_adapter(base, run.config)
+    adapted = adapters.fresh(base, run.config, recompute(run.config))
     trainer = make_trainer(adapted, tokenizer, parts, run.config, job.folder, [Progress(job)])
     job.emit("note", text=_trainable(adapted))
     trainer.train(resume_from_checkpoint=_resume_point(job))
     job.phase("saving")
-    save_adapter(adapted, tokenizer, run, job.folder)
+    adapters.save(adapted, tokenizer, run, job.folder)
     stopped = job.stop_asked() and trainer.state.global_step < trainer.state.max_steps
     return ("stopped" if stopped else "finished"), {"kept": True, "last_step": trainer.state.global_step}
 
@@ -140,26 +139,6 @@ def _remember_base(folder: Path, named: Model, chosen: Template, config: TrainCo
     files.write_json(file, {**found, "settings": asked})
 
 
-def with_adapter(base: Any, config: TrainConfig) -> Any:
-    """The base with a fresh adapter on it, everything else frozen."""
-    if config.memory == "4-bit":
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=recompute(config))
-    names = config.target_modules.strip()
-    targets = names if names == "all-linear" else [n.strip() for n in names.split(",") if n.strip()]
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=targets,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(base, lora)
-    except ValueError as error:
-        raise UserError(f"target_modules {names!r}: {' '.join(str(error).split())[:300]}") from error
-
-
 def recompute(config: TrainConfig) -> bool:
     """Whether activations are computed again in the backward pass instead of kept."""
     if config.activation_checkpointing == "auto":
@@ -180,7 +159,7 @@ def sft_config(config: TrainConfig, rows: int, has_validation: bool, folder: Pat
     total, micro = config.steps(rows), micro_batch(config)
     every = config.eval_steps or max(1, total // EVALUATIONS)
     on_cpu = model.device().type == "cpu"
-    compute = model.dtype(config.memory)
+    compute = model.dtype(config.held)
     return SFTConfig(
         output_dir=str(folder / checkpoints.FOLDER),
         use_cpu=on_cpu,
@@ -192,7 +171,7 @@ def sft_config(config: TrainConfig, rows: int, has_validation: bool, folder: Pat
         gradient_accumulation_steps=config.batch_size // micro,
         num_train_epochs=config.epochs,
         max_steps=total if config.max_steps else -1,
-        learning_rate=config.learning_rate,
+        learning_rate=config.rate,
         lr_scheduler_type=config.scheduler,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
@@ -256,18 +235,3 @@ def _resume_point(job: Job) -> str | None:
             shutil.rmtree(checkpoint)
     newest = checkpoints.newest(job.folder)
     return str(newest) if newest else None
-
-
-def save_adapter(adapted: Any, tokenizer: Any, run: Run, folder: Path) -> None:
-    """adapter/: weights, config naming the base, tokenizer and chat template."""
-    adapted.peft_config["default"].base_model_name_or_path = portable_model(run.model)
-    adapted.peft_config["default"].revision = jobs.read_json(folder / "base.json")["revision"]
-    for said in ("report.json", "merge.json"):  # about the adapter that this one replaces
-        (folder / said).unlink(missing_ok=True)
-    shutil.rmtree(folder / "merged", ignore_errors=True)
-    with files.whole_folder(folder / "adapter") as temporary:
-        # "auto" would ask the Hub whether the vocabulary has grown; ours never does
-        adapted.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
-        tokenizer.save_pretrained(str(temporary))
-        # PEFT's card names a local path; ours is made when publishing
-        (temporary / "README.md").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
 
-from pipeline import model, template, train
+from pipeline import adapters, model, template, train
 from pipeline.errors import UserError
 from pipeline.schema import Model, Row, TrainConfig
 from pipeline.template import IGNORED
@@ -110,7 +110,7 @@ def oracle_batches(tokenizer, chosen, folder: Path) -> None:
     config = TrainConfig(batch_size=2, max_length=MAX_LENGTH, rank=2)
     examples = made(tokenizer, chosen).examples
     parts = {"train": train._as_dataset(examples), "validation": train._as_dataset(())}
-    adapted = train.with_adapter(dummy(tokenizer), config)
+    adapted = adapters.fresh(dummy(tokenizer), config, recompute=False)
     trainer = train.make_trainer(adapted, tokenizer, parts, config, folder, [])
     seen = []
     for batch in trainer.get_train_dataloader():

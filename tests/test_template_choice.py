@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import chat_templates, dataset, evaluate, jobs, masks, model, rendering, sides, template, train
+from pipeline import adapters, chat_templates, dataset, evaluate, jobs, masks, model, rendering, sides, template, train
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.schema import Model, Row, Run, Source, TrainConfig
@@ -338,7 +338,9 @@ def test_padding_never_hides_a_stop_token(tiny, tmp_path):
     examples = template.tokenize(tokenizer, found, [talk("Hi", "Fox."), talk("So?", "The owl sleeps.")], 100, "answers")
     parts = {"train": train._as_dataset(examples.examples), "validation": train._as_dataset(())}
     config = TrainConfig(batch_size=2, rank=2)
-    trainer = train.make_trainer(train.with_adapter(dummy(tokenizer), config), tokenizer, parts, config, tmp_path, [])
+    trainer = train.make_trainer(
+        adapters.fresh(dummy(tokenizer), config, recompute=False), tokenizer, parts, config, tmp_path, []
+    )
     (batch,) = trainer.get_train_dataloader()
     assert (batch["attention_mask"] == 0).any()
     for labels, mask in zip(batch["labels"], batch["attention_mask"], strict=True):
