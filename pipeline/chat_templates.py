@@ -93,6 +93,17 @@ def begins(tokenizer: Any) -> bool:
     return tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id
 
 
+def splitting(tokenizer: Any) -> dict[int, str]:
+    """The tokens, by id, at which a text is split before anything else is done with it, whatever stands around them."""
+    return _splitting(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=4)
+def _splitting(tokenizer: Any, size: int) -> dict[int, str]:  # some have thousands: too many to look at for every row
+    added = tokenizer.added_tokens_decoder.items()
+    return {number: token.content for number, token in added if not (token.normalized or token.single_word)}
+
+
 def marked(own: str) -> str | None:
     """The preset that `own` is, with its marks; None for any other template."""
     both = [begin + preset for preset in MARKED.values() for begin in ("", BEGIN)]

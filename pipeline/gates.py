@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,12 +28,12 @@ def of_conversation(
     prompts: Mapping[int, Sequence[int]],
 ) -> list[Gate]:
     """What makes a conversation unfit for training; none is good. `prompts` are the ids asked before each message."""
-    found = _of_ids(tokenizer, template, rendered)
+    found, control = _of_ids(tokenizer, template, rendered), _control(tokenizer, template)
     found += [Gate("left-out", sentence) for sentence in _left_out(conversation, rendered.text)]
     found += [
         Gate("control-token", f"message {number} ({message['role']}) {told}")
         for number, message in enumerate(conversation["messages"], 1)
-        for told in _control_tokens(tokenizer, template, message["content"] or "")
+        for told in _control_tokens(control, message["content"] or "")
     ]
     return found + [
         Gate("prompt-not-trained", _difference(tokenizer, asked, rendered.ids, index, index == max(prompts)))
@@ -43,7 +44,7 @@ def of_conversation(
 
 def of_text(tokenizer: Any, template: Template, text: str, rendered: Rendered) -> list[Gate]:
     """The same for plain text, which has no prompt."""
-    told = _control_tokens(tokenizer, template, text)
+    told = _control_tokens(_control(tokenizer, template), text)
     return [*_of_ids(tokenizer, template, rendered), *(Gate("control-token", f"the text {one}") for one in told)]
 
 
@@ -87,14 +88,22 @@ def _called(message: Message) -> list[str]:
     return [call["function"]["name"] for call in message.get("tool_calls", [])]
 
 
-def _control_tokens(tokenizer: Any, template: Template, text: str) -> list[str]:
-    """What the model reads in a text as the end or the beginning of a turn."""
-    special = {t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special and t.content.strip()}
+def _control(tokenizer: Any, template: Template) -> list[str]:
+    """What the model reads as the end or the beginning of a turn."""
+    return _marks(tokenizer, len(tokenizer), template)
+
+
+@functools.lru_cache(maxsize=4)
+def _marks(tokenizer: Any, size: int, template: Template) -> list[str]:
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special and t.content.strip()}
     stops = set(tokenizer.convert_ids_to_tokens(list(template.stop_ids)))
-    control = {t for t in special if t in stops or t in template.own}
+    return sorted(t for t in special if t in stops or t in template.own)
+
+
+def _control_tokens(control: Sequence[str], text: str) -> list[str]:
     return [
         f"holds {token!r}, which the model reads as a mark between turns; remove it"
-        for token in sorted(control)
+        for token in control
         if token in text
     ]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import itertools
+import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]
+END = operator.itemgetter(1)
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,15 @@ def covered(spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
 
     A tokenizer may leave the white space before a word out of its offsets; it counts to the token that follows it.
     """
-    firsts, dones, done = [], [], 0
-    for start, end in offsets:
-        firsts.append(min(start, done) if end > start else done)
-        done = max(done, end)
-        dones.append(done)
-    return [(bisect.bisect_right(dones, a), bisect.bisect_left(firsts, b)) for a, b in spans if a < b]
+    dones = list(itertools.accumulate(map(END, offsets), max))
+
+    def first(place: int) -> int:
+        before = dones[place - 1] if place else 0
+        start, end = offsets[place]
+        return min(start, before) if end > start else before
+
+    count = range(len(offsets))
+    return [(bisect.bisect_right(dones, a), bisect.bisect_left(count, b, key=first)) for a, b in spans if a < b]
 
 
 def until_stop(spans: Sequence[Span], ids: Sequence[int], stops: Collection[int]) -> list[Span]:
@@ -59,13 +65,12 @@ def flags(spans: Sequence[Span], count: int) -> list[bool]:
     return found
 
 
-def runs(flags: Sequence[bool]) -> list[Span]:
-    """Spans that don't touch: those of the flags that are set."""
-    edges, before = [], False
-    for place, flag in enumerate(flags):
-        if flag != before:
-            edges.append(place)
-            before = flag
-    if before:
-        edges.append(len(flags))
-    return list(zip(edges[::2], edges[1::2], strict=True))
+def joined(spans: Sequence[Span]) -> list[Span]:
+    """The same tokens as spans that don't touch, in order."""
+    found: list[Span] = []
+    for a, b in sorted(spans):
+        if found and a <= found[-1][1]:
+            found[-1] = (found[-1][0], max(b, found[-1][1]))
+        elif a < b:
+            found.append((a, b))
+    return found

@@ -6,9 +6,10 @@ us for a preset, by TRL where it has a variant; None where labels are derived by
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,22 @@ def prompt_ids(tokenizer: Any, template: Template, messages: Sequence[Message], 
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def _ids_beside(tokenizer: Any, prompt: str, rendered: Rendered, splitting: Mapping[int, str]) -> list[int]:
+    """`prompt_ids` of a prompt with which a rendered text begins, without making tokens of all of it again.
+
+    A text is split at its special tokens before anything else is done with it. So what stands before one is the same in
+    both, and only what follows the prompt's last one is made into tokens.
+    """
+    if rendered.text.startswith(prompt):
+        ends = bisect.bisect_right(rendered.offsets, len(prompt), key=lambda span: span[1])
+        for place in range(ends - 1, -1, -1):
+            start, end = rendered.offsets[place]
+            if splitting.get(rendered.ids[place]) == prompt[start:end].strip():  # an unknown word may have such an id
+                tail = tokenizer(prompt[start:], add_special_tokens=False)["input_ids"]
+                return rendered.ids[:place] + list(tail)
+    return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+
+
 def row_prompt(tokenizer: Any, template: Template, row: Row) -> list[int]:
     """Ids that lead to a row's last answer; of plain text, which nobody asks for, the beginning."""
     if "text" in row:
@@ -157,7 +174,7 @@ def _render(tokenizer: Any, template: Template, conversation: Conversation, loss
     inside = masks.covered(marked, offsets)
     if not template.training:
         inside = masks.until_stop(inside, ids, template.stop_ids)
-    spans = masks.runs(masks.flags(inside, len(ids)))
+    spans = masks.joined(inside)
     if loss_on == "last answer":
         spans = spans[-1:]
     trained = [True] * len(ids) if loss_on == "everything" else masks.flags(spans, len(ids))
@@ -205,7 +222,11 @@ def render_row(tokenizer: Any, template: Template, row: Row, loss_on: str) -> tu
     rendered = render(tokenizer, template, conversation, loss_on)
     messages, tools, answers = row["messages"], row.get("tools"), _answers(row["messages"])
     shown = answers[-1:] if len(rendered.spans) < len(answers) else answers
-    prompts = {index: prompt_ids(tokenizer, template, messages[:index], tools) for index in shown}
+    known = chat_templates.splitting(tokenizer)
+    prompts = {
+        index: _ids_beside(tokenizer, prompt_text(tokenizer, template, messages[:index], tools), rendered, known)
+        for index in shown
+    }
     return rendered, gates.of_conversation(tokenizer, template, conversation, rendered, prompts)
 
 
