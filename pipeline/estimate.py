@@ -1,0 +1,174 @@
+"""Will it fit: peak memory of a training step, term by term, from sizes alone. Pure; bytes throughout, tokens where lengths are.
+
+A step has three moments that can be its peak: the logits, the backward pass through one layer, the optimizer's update. The
+forecast is the largest of the three; every constant says where it comes from, and none is fitted to a row of anchors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights per scale, scales per scale of scales: bitsandbytes' double quantization
+NF4_TABLES = 16 * 4 + 256 * 4 + 4  # per tensor: both code books and the mean that is taken off the scales
+STATE_BLOCK, SMALLEST_STATE = 256, 4096  # bitsandbytes' 8-bit optimizer states; smaller tensors keep 32-bit ones
+CONTEXT = 450 * 10**6  # CUDA's own memory and cuBLAS' workspace: 300 to 500 MB on a T4, of which torch counts nothing
+TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # of TRL's fused head, in 32 bit; read in its source (trl 1.16)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a model decides its memory. `linears` are (out, in, how many) of its linear layers without the head."""
+
+    layers: int
+    hidden: int
+    keys: int
+    intermediate: int
+    gated: bool
+    vocabulary: int
+    linears: tuple[tuple[int, int, int], ...]
+    others: int
+
+    @property
+    def linear(self) -> int:
+        return sum(out * into * count for out, into, count in self.linears)
+
+    @property
+    def parameters(self) -> int:
+        return self.linear + self.others
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one step is computed: sequences in memory at once, their length, the type of activations, what is kept."""
+
+    rows: int
+    tokens: int
+    computed: str = "float16"
+    held: str = "16-bit"
+    optimizer: str = "adamw_torch"
+    recompute: bool = True
+    full_logits: bool = False
+    trained_bytes: int = 4  # per trained weight and its gradient; mixed precision trains in 32 bit
+    count_paged: bool = True  # torch's own counter leaves out what bitsandbytes keeps in paged memory
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Peak bytes, the terms that stand at the peak, and which moment it is: "logits", "backward" or "update"."""
+
+    peak: int
+    terms: dict[str, int]
+    moment: str
+
+
+def shape_of(config: Any, base: Any) -> Shape:
+    """The shape of a model, from its config and itself on the meta device: no weight is read."""
+    text = config.get_text_config()
+    head, found, linear = base.get_output_embeddings(), {}, 0
+    for module in base.modules():
+        if type(module).__name__ in ("Linear", "Conv1D") and module is not head:
+            size = tuple(module.weight.shape)
+            found[size] = found.get(size, 0) + 1
+            linear += size[0] * size[1]
+    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
+    keys = int(getattr(text, "num_key_value_heads", None) or heads) * (
+        getattr(text, "head_dim", None) or hidden // heads
+    )
+    wide = next((w for n in ("intermediate_size", "ffn_dim", "n_inner") if (w := getattr(text, n, None))), 4 * hidden)
+    return Shape(
+        layers=int(text.num_hidden_layers), hidden=hidden, keys=keys, intermediate=int(wide),
+        gated=any("gate" in name for name, _ in base.named_modules()), vocabulary=int(text.vocab_size),
+        linears=tuple((out, into, count) for (out, into), count in sorted(found.items())),
+        others=sum(p.numel() for p in base.parameters()) - linear,
+    )  # fmt: skip
+
+
+def weights(shape: Shape, held: str) -> int:
+    """The base as it lies in memory. Quantized, only the linear layers are small: the rest is cast to 32 bit for training
+    (PEFT's prepare_model_for_kbit_training)."""
+    if held in ("8-bit", "4-bit"):
+        return (
+            sum(math.ceil(o * i * (1 if held == "8-bit" else 0.5)) * n for o, i, n in shape.linears) + 4 * shape.others
+        )
+    return shape.parameters * (4 if held == "32-bit" else 2)
+
+
+def quantization(shape: Shape, held: str) -> int:
+    """What is needed to read quantized weights: scales per block of 64, quantized again (NF4), or per row (8-bit)."""
+    if held == "8-bit":
+        return sum(4 * out * count for out, _, count in shape.linears)
+    if held != "4-bit":
+        return 0
+    found = 0
+    for out, into, count in shape.linears:
+        blocks = math.ceil(out * into / NF4_BLOCK)
+        found += count * (blocks + 4 * math.ceil(blocks / NESTED_BLOCK) + NF4_TABLES)
+    return found
+
+
+def optimizer(name: str, trained: Iterable[Sequence[int]], width: int = 4) -> int:
+    """The states of the tensors that are trained: for Adam two numbers a weight, of `width` bytes as the weight itself; in
+    8 bit two bytes and their scales; for Adafactor (Shazeer and Stern 2018) a row and a column; none for SGD."""
+    found = 0
+    for size in trained:
+        count = math.prod(size)
+        if name == "adafactor":
+            found += 4 * (count // size[-1] + count // size[-2]) if len(size) > 1 else 4 * count
+        elif name == "adamw_torch":
+            found += 2 * width * count
+        elif name.endswith("8bit") and count < SMALLEST_STATE:
+            found += 8 * count
+        elif name.endswith("8bit"):
+            found += 2 * (count + 4 * math.ceil(count / STATE_BLOCK))
+    return found
+
+
+def layer_activations(shape: Shape, step: Step) -> int:
+    """What one layer keeps for its backward pass: 34 bytes per token and width in 16 bit with a plain MLP of four times the
+    width and fused attention (Korthikanti et al. 2022, arXiv 2205.05198, without the scores); a gated MLP keeps four
+    intermediates instead of two, fewer key heads less."""
+    inner = (4 if shape.gated else 2) * shape.intermediate
+    per_token = 7 * shape.hidden + 2 * shape.keys + inner
+    return step.rows * step.tokens * per_token * BYTES[step.computed]
+
+
+def logits(shape: Shape, step: Step) -> int:
+    """Scores of every position: as computed, in 32 bit, and their gradient; or the tiles of TRL's fused head."""
+    tokens = step.rows * step.tokens
+    if step.full_logits:
+        return tokens * shape.vocabulary * (BYTES[step.computed] + 4 + 4)
+    return 2 * 4 * min(tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
+
+
+def forecast(
+    shape: Shape, step: Step, trained: Sequence[Sequence[int]], adapter: bool = True, context: int = CONTEXT
+) -> Forecast:
+    """Peak memory of a step. `trained` are the shapes of the trained tensors, which an adapter adds to the base's."""
+    count = sum(map(math.prod, trained))
+    states = optimizer(step.optimizer, trained, step.trained_bytes)
+    if step.optimizer.startswith("paged") and not step.count_paged:
+        states = 0
+    kept = {
+        "weights": weights(shape, step.held),
+        "quantization state": quantization(shape, step.held),
+        "adapter": step.trained_bytes * count if adapter else 0,
+        "optimizer": states,
+        "CUDA context": context,
+    }
+    inputs = shape.layers * step.rows * step.tokens * shape.hidden * BYTES[step.computed]
+    one = layer_activations(shape, step)
+    stored = inputs if step.recompute else shape.layers * one
+    gradients = step.trained_bytes * count
+    moments: dict[str, dict[str, int]] = {
+        "logits": {"activations": stored, "logits": logits(shape, step)},
+        "backward": {"gradients": gradients, "activations": stored + (one if step.recompute else 0)},
+        # torch's fused-by-list Adam holds one more copy of what it updates (torch.optim, foreach)
+        "update": {"gradients": gradients, "update": gradients if step.optimizer == "adamw_torch" else 0},
+    }
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    terms = {name: size for name, size in {**kept, **moments[moment]}.items() if size}
+    return Forecast(sum(terms.values()), terms, moment)
