@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import config, counting, dataset, inspection, jobs, options, terminal
+from pipeline import config, counting, dataset, following, hub_verb, inspection, jobs, options, run_verbs, terminal
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Publication, TrainConfig, settings
 
@@ -81,9 +81,14 @@ def make_parser() -> Parser:
     for name, does, about in RUN_VERBS:
         verb(name, does, about).add_argument("run", help="a run's id or folder")
     verb("list", list_verb, "every run, newest first")
+    hub_verb.add_arguments(verb("fetch", hub_verb.fetch, "the rows of a dataset on the Hub, as a file"))
     verbs.choices["stop"].add_argument("--cancel", action="store_true", help="end at once and keep only checkpoints")
+    told = "train on until so many epochs in all, more than before"
+    verbs.choices["resume"].add_argument("--epochs", type=float, metavar="N", help=told)
     add_compare(verbs.choices["compare"])
     add_publish(verbs.choices["publish"])
+    verbs.choices["script"].add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for it")
+    run_verbs.add(verb)
     return parser
 
 
@@ -133,54 +138,17 @@ def run_verb(asked: Any) -> tuple[Any, int]:
     prepare_seconds = time.monotonic() - begun
     jobs.start(folder, "train", then=jobs.after_training(folder))
     if asked.detach:
-        return {**_outcome(folder, prepare_seconds), "status": "running"}, 0
-    return finish(folder, asked, prepare_seconds)
+        return {**following.outcome(folder, prepare_seconds), "status": "running"}, 0
+    return following.finish(folder, asked, prepare_seconds)
 
 
 def resume_verb(asked: Any) -> tuple[Any, int]:
     folder = jobs.find(asked.run)
-    jobs.resume(folder)
-    return finish(folder, asked, 0.0)
-
-
-def finish(folder: Path, asked: Any, prepare_seconds: float) -> tuple[Any, int]:
-    """Follow a run to its end; start the evaluation when whoever should have done it was killed in between."""
-    terminal.follow(folder, quiet=asked.json)
-    if (
-        jobs.status(folder) == "finished"
-        and jobs.after_training(folder)
-        and jobs.job_status(folder, "evaluate") == "new"
-    ):
-        jobs.start(folder, "evaluate")
-        terminal.follow(folder, quiet=asked.json)
-    result, code = _outcome(folder, prepare_seconds), _code(folder)
-    if not asked.json and result["metrics"]:
-        terminal.show_report(folder)
-    return result, code
-
-
-def _outcome(folder: Path, prepare_seconds: float) -> dict[str, Any]:
-    told = jobs.view(folder)
-    seconds = {"prepare": prepare_seconds, **{name: state.seconds for name, state in told.jobs.items()}}
-    report = folder / "report.json"
-    metrics = jobs.read_json(report)["metrics"] if report.exists() else {}
-    seconds = {stage: round(value, 2) for stage, value in seconds.items()}
-    return {**jobs.summary(folder), "seconds": seconds, "metrics": metrics}
-
-
-def _code(folder: Path) -> int:
-    """The exit code for how the last job of a run ended; a failure is told on standard error."""
-    told = jobs.view(folder)
-    last = told.jobs[told.current]
-    if jobs.job_status(folder, told.current) in ("finished", "stopped"):
-        return 0
-    sentence = (
-        last.text
-        if last.ended == "failed"
-        else f"the process was killed; `python -m pipeline resume {folder.name}` goes on."
-    )
-    print(f"{folder.name}: {told.current}: {sentence}", file=sys.stderr)
-    return 2 if last.values.get("mistake") else 1
+    if asked.epochs is None:
+        jobs.resume(folder)
+    else:
+        jobs.extend(folder, asked.epochs)
+    return following.finish(folder, asked, 0.0)
 
 
 def status_verb(asked: Any) -> tuple[Any, int]:
@@ -220,8 +188,8 @@ def compare_verb(asked: Any) -> tuple[Any, int]:
 
 
 def evaluate_verb(asked: Any) -> tuple[Any, int]:
-    folder = _work(asked, "evaluate")
-    code = _code(folder)
+    folder = following.work(asked, "evaluate")
+    code = following.code_of(folder)
     if code or not (folder / "report.json").exists():
         return {"run": folder.name, "n": None, "metrics": {}}, code
     report = jobs.read_json(folder / "report.json")
@@ -231,8 +199,8 @@ def evaluate_verb(asked: Any) -> tuple[Any, int]:
 
 
 def merge_verb(asked: Any) -> tuple[Any, int]:
-    folder = _work(asked, "merge")
-    code = _code(folder)
+    folder = following.work(asked, "merge")
+    code = following.code_of(folder)
     check = jobs.read_json(folder / "merge.json") if (folder / "merge.json").exists() else None
     found = {"run": folder.name, "folder": str(folder / "merged") if code == 0 else None, "check": check}
     if not asked.json and check:
@@ -244,8 +212,8 @@ def publish_verb(asked: Any) -> tuple[Any, int]:
     from pipeline import publish  # the Hub's client takes a moment to import
 
     wanted = Publication(asked.repo, asked.what, private=not asked.public)
-    folder = _work(asked, "publish", lambda run: publish.start(run, wanted, publish.stored_token()))
-    code = _code(folder)
+    folder = following.work(asked, "publish", lambda run: publish.start(run, wanted, publish.stored_token()))
+    code = following.code_of(folder)
     values = jobs.view(folder).jobs["publish"].values
     found = {"run": folder.name, **{key: values.get(key) for key in ("url", "revision", "files")}}
     if not asked.json and found["url"]:
@@ -253,15 +221,14 @@ def publish_verb(asked: Any) -> tuple[Any, int]:
     return found, code
 
 
-def _work(asked: Any, job: str, start: Callable[[Path], None] | None = None) -> Path:
+def script_verb(asked: Any) -> tuple[Any, int]:
+    from pipeline import script  # heavy: torch, transformers, trl, peft
+
     folder = jobs.find(asked.run)
-    told = (folder / "events.jsonl").stat().st_size if (folder / "events.jsonl").exists() else 0
-    if start:
-        start(folder)
-    else:
-        jobs.start(folder, job)
-    terminal.follow(folder, asked.json, told)
-    return folder
+    found = {"run": folder.name, "folder": str(asked.out), "files": script.write(folder, asked.out)}
+    if not asked.json:
+        terminal.out.print(f"{asked.out}: {', '.join(found['files'])}", markup=False, soft_wrap=True)
+    return found, 0
 
 
 RUN_VERBS = (
@@ -272,6 +239,11 @@ RUN_VERBS = (
     ("evaluate", evaluate_verb, "judge base against tuned on the held-out rows"),
     ("merge", merge_verb, "base + adapter as one model, checked against the one that was judged"),
     ("publish", publish_verb, "the adapter or the merged model, with its model card, to the Hub"),
+    (
+        "script",
+        script_verb,
+        "a run as a script of plain torch, transformers, TRL and PEFT calls, with its rows as tokens",
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import catalogue, config, jobs
+from pipeline.methods import METHODS
 from pipeline.schema import PARTS, Publication, Run, TrainConfig, settings, to_json
 
 HUB_LICENCES = {"apache-2.0", "mit", "gemma", "llama3.2"}  # those of our offers that the Hub has a word for
@@ -113,7 +114,7 @@ def front_matter(facts: Facts, publication: Publication) -> str:
         **licence(facts.base),
         base_model=facts.base.name if facts.base.on_hub else None,
         base_model_relation=RELATIONS[publication.what] if facts.base.on_hub else None,
-        tags=["tuning-fork", "lora", "sft", "trl"],
+        tags=["tuning-fork", facts.run.config.method, "sft", "trl"],
         model_name=plain(facts.run.name) if results else None,
         eval_results=results or None,
     )
@@ -130,9 +131,11 @@ def licence(base: Base) -> dict[str, Any]:
 def introduction(facts: Facts, publication: Publication) -> str:
     base = facts.base
     named = f"[{base.name}](https://huggingface.co/{base.name})" if base.on_hub else f"**{escape(base.name)}**"
+    method = METHODS[facts.run.config.method]
+    made = f"after {method.label}" if method.family == "weights" else f"with a {method.label} adapter merged into it"
     what = {
-        "adapter": f"A LoRA adapter for {named}: a small file that changes what the base answers, and needs it.",
-        "merged": f"{named} with a LoRA adapter merged into it: a whole model that needs nothing else.",
+        "adapter": f"A {method.label} adapter for {named}: a small file that changes what the base answers, and needs it.",
+        "merged": f"{named} {made}: a whole model that needs nothing else.",
     }
     lines = [f"{what[publication.what]} Trained with Tuning Fork."]
     if not base.on_hub:
@@ -172,18 +175,30 @@ def adapter_loading(facts: Facts, repo: str) -> list[str]:
     lines = []
     if base.revision:
         options += f', revision="{base.revision}"'
-    if facts.run.config.held == "4-bit":  # the adapter was trained and judged on the quantized base
-        lines = [
-            "from transformers import BitsAndBytesConfig",
-            'nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)',
-        ]
-        options += ", quantization_config=nf4"
+    if held := QUANTIZED.get(facts.run.config.held):  # the adapter was trained and judged on the quantized base
+        lines = ["from transformers import BitsAndBytesConfig", f"quantization = BitsAndBytesConfig({held})"]
+        options += ", quantization_config=quantization"
     if not base.on_hub:
         lines.append(f"# the folder {plain(base.name)} as it is on your machine")
     return [
         *lines,
         f"base = AutoModelForCausalLM.from_pretrained({python_text(base.name)}{options})",
+        *(room_for_new_tokens(repo) if facts.run.config.new_tokens else []),
         f'model = PeftModel.from_pretrained(base, "{repo}")',
+    ]
+
+
+QUANTIZED = {
+    "4-bit": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True',
+    "8-bit": "load_in_8bit=True",
+}
+
+
+def room_for_new_tokens(repo: str) -> list[str]:
+    return [
+        f'size = len(AutoTokenizer.from_pretrained("{repo}"))',
+        "if base.get_input_embeddings().num_embeddings < size:  # the tokens it has learned",
+        "    base.resize_token_embeddings(size, mean_resizing=False)",
     ]
 
 
@@ -233,10 +248,15 @@ def training(facts: Facts) -> str:
     return "\n\n".join(
         [
             "## How it was trained",
-            f"Supervised fine-tuning with TRL: LoRA of rank {facts.run.config.rank}, {facts.steps} steps, loss on {learned}.",
+            f"Supervised fine-tuning with TRL: {how(facts.run.config)}, {facts.steps} steps, loss on {learned}.",
             table(("setting", "value"), rows),
         ]
     )
+
+
+def how(config: TrainConfig) -> str:
+    method = METHODS[config.method]
+    return f"{method.label} of rank {config.rank}" if "rank" in method.uses else method.label
 
 
 def scores(facts: Facts) -> str:

@@ -6,12 +6,30 @@ optimizer. So each one is sealed with the sizes of its files after the last byte
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 SEAL = "sealed.json"
 FOLDER = "checkpoints"
+STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A whole checkpoint on disk: its size in bytes, and the validation loss of its step where there was a look at it.
+
+    `best` is the one with the lowest validation loss of those that are kept, the earlier one of equals.
+    """
+
+    folder: Path
+    step: int
+    size: int
+    validation_loss: float | None
+    best: bool = False
 
 
 def seal(checkpoint: Path) -> None:
@@ -45,3 +63,35 @@ def all_of(run: Path) -> list[Path]:
 def newest(run: Path) -> Path | None:
     """The newest whole checkpoint of a run, or None."""
     return next((c for c in reversed(all_of(run)) if is_whole(c)), None)
+
+
+def looks(checkpoint: Path) -> list[tuple[int, float]]:
+    """(step, validation loss in nats per learned token) of every look at the validation rows up to a checkpoint."""
+    try:
+        told = json.loads((checkpoint / STATE).read_text())["log_history"]
+        return [(int(entry["step"]), float(entry["eval_loss"])) for entry in told if "eval_loss" in entry]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def kept(run: Path) -> list[Kept]:
+    """Every whole checkpoint of a run, oldest step first."""
+    found = []
+    for checkpoint in filter(is_whole, all_of(run)):
+        at = step(checkpoint)
+        loss = next((loss for looked, loss in looks(checkpoint) if looked == at and math.isfinite(loss)), None)
+        found.append(Kept(checkpoint, at, size(checkpoint), loss))
+    if not (measured := [each for each in found if each.validation_loss is not None]):
+        return found
+    lowest = min(measured, key=lambda each: each.validation_loss or 0.0)
+    return [dataclasses.replace(each, best=each is lowest) for each in found]
+
+
+def best(run: Path) -> Kept | None:
+    """The kept checkpoint that did best on the validation rows; None where no kept one was looked at."""
+    return next((each for each in kept(run) if each.best), None)
+
+
+def size(checkpoint: Path) -> int:
+    """Bytes on disk."""
+    return sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())

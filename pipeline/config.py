@@ -68,7 +68,7 @@ def locate_source(source: Source, folder: Path) -> Source:
 
     return dataclasses.replace(
         source,
-        path=absolute(source.path),
+        path=absolute(source.path) if source.path else "",  # an adapter that was imported without any rows
         more_paths=tuple(map(absolute, source.more_paths)),
         held_out_path=absolute(source.held_out_path) if source.held_out_path else None,
         validation_path=absolute(source.validation_path) if source.validation_path else None,

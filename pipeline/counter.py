@@ -6,13 +6,14 @@ It counts the tokens of every row, looks for what nobody should learn, and makes
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 from pipeline import child, sensitive
 from pipeline.child import Emit
 from pipeline.errors import UserError
 from pipeline.reader import count, create, prepared
-from pipeline.schema import PARTS, to_json
+from pipeline.schema import PARTS, Model, TrainConfig, from_json, to_json
 
 
 def scan(emit: Emit, unwanted: threading.Event, source: Any) -> list[dict[str, Any]]:
@@ -28,6 +29,23 @@ def scan(emit: Emit, unwanted: threading.Event, source: Any) -> list[dict[str, A
     return [to_json(problem) for problem in sensitive.scan(list(rows.values()), told)]
 
 
+def parameters(emit: Emit, unwanted: threading.Event, model: Any, config: Any) -> dict[str, int]:
+    """How many parameters a run would train, of how many: {"trainable", "total"}. Nothing but the base's config is read."""
+    from pipeline import adapters
+
+    named, settings = from_json(Model, model, "model"), from_json(TrainConfig, config, "config")
+    trainable, total = adapters.count(named, settings)
+    return {"trainable": trainable, "total": total}
+
+
+def script(emit: Emit, unwanted: threading.Event, folder: str, out: str) -> list[str]:
+    """A run as a script of plain library calls, and its tokens, in the folder `out`; the names of what was written."""
+    from pipeline import script as scripts
+
+    written: list[str] = scripts.write(Path(folder), Path(out))
+    return written
+
+
 if __name__ == "__main__":
-    verbs: tuple[child.Handler, ...] = (count, create, scan)
+    verbs: tuple[child.Handler, ...] = (count, create, scan, parameters, script)
     child.serve({verb.__name__: verb for verb in verbs})

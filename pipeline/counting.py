@@ -1,7 +1,8 @@
 """Rows -> their token counts: a sample at once, or every row in two processes. Nothing is counted twice.
 
-What was counted is remembered in memory by content: the row, the tokenizer, both templates, what is learned. How long a
-row may be is no part of it: counts are made before any cut, so that another longest length costs nothing.
+What was counted is remembered by content: the row, the tokenizer, both templates, what is learned; in memory, and of many
+rows on disk, too (counted.py). How long a row may be is no part of it: counts are made before any cut, so that another
+longest length costs nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, BinaryIO
 
+from pipeline import counted
 from pipeline.errors import UserError
 from pipeline.schema import Row
 from pipeline.statistics import Count
@@ -57,7 +59,9 @@ def sample(rows: Sequence[Row], seed: int, size: int = SAMPLE) -> list[Row]:
 
 def known(rows: Sequence[Row], how: bytes) -> bool:
     """Whether every one of these rows was counted before."""
-    return all(_key(row, how) in _known for row in rows)
+    keys = [_key(row, how) for row in rows]
+    _recall(keys)
+    return all(key in _known for key in keys)
 
 
 def count(
@@ -71,6 +75,7 @@ def count(
     """
     how = identity(tokenizer, template, loss_on)
     keys = [_key(row, how) for row in rows]
+    _recall(keys)
     found = {key: _known[key] for key in keys if key in _known}
     missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in found}
     left, told = len(missing), time.monotonic()
@@ -86,6 +91,8 @@ def count(
                 told = time.monotonic()
                 emit({"rows_done": len(rows) - left, "rows": len(rows)})
     emit({"rows_done": len(rows), "rows": len(rows)})
+    if missing and len(keys) >= FEWEST_TO_SHARE:
+        counted.keep(found, keys)
     return [Count(row["row"], turns(row), *found[key]) for row, key in zip(rows, keys, strict=True)]
 
 
@@ -101,6 +108,12 @@ def turns(row: Row) -> int:
 def _key(row: Row, how: bytes) -> bytes:
     content = [row["messages"], row.get("tools"), row.get("text")]
     return hashlib.blake2b(json.dumps(content).encode(), key=how, digest_size=16).digest()
+
+
+def _recall(keys: Sequence[bytes]) -> None:
+    """Bring back from disk what another process, or one before this, has counted of them."""
+    if len(keys) >= FEWEST_TO_SHARE and any(key not in _known for key in keys):
+        _remember(counted.recall(keys))
 
 
 def _remember(made: dict[bytes, Tokens]) -> None:
@@ -132,7 +145,7 @@ def _tokens(tokenizer: Any, template: Any, rows: Sequence[Row], loss_on: str) ->
     found: list[Tokens] = []
     for place, stopped in gates.items():
         example = examples.get(place)
-        flags = bytes(label != IGNORED for label in example.labels) if example else b""
+        flags = bytes(map(IGNORED.__ne__, example.labels)) if example else b""
         runs = tuple(run.span() for run in re.finditer(b"\x01+", flags))
         found.append((len(flags), runs, tuple(stopped)))
     return found

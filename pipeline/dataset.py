@@ -29,6 +29,7 @@ FEW_ROWS = 50
 FEWEST_LABELLED, MOST_LABELS, LONGEST_LABEL = 50, 20, 3
 WEEDED = ("duplicate", "different-answers")
 Progress = Callable[[int, int], None]
+Read = Callable[[Sequence[str]], Records]
 
 
 class Opened(NamedTuple):
@@ -49,16 +50,16 @@ class Usable(NamedTuple):
     problems: list[Problem]
 
 
-def prepare(source: Source, progress: Progress | None = None) -> Prepared:
+def prepare(source: Source, progress: Progress | None = None, read: Read = read_all) -> Prepared:
     """Read, convert, review and split. A supplied validation or held-out file is that part, whole.
 
-    `progress` is called with the rows converted and their number, file by file. Raises UserError for a file that is
+    `progress` is called with the rows converted and their number, file by file; `read` reads the files. Raises UserError for a file that is
     missing, empty, unreadable, of unknown shape or without a usable row, and when a prompt stands in two of the files.
     """
-    opened = _open(source, (source.path, *source.more_paths))
+    opened = _open(source, (source.path, *source.more_paths), read)
     learned = _usable(opened, source, progress)
-    steering = _supplied(source.validation_path, source, progress)
-    judging = _supplied(source.held_out_path, source, progress)
+    steering = _supplied(source.validation_path, source, progress, read)
+    judging = _supplied(source.held_out_path, source, progress, read)
     if steering and judging:
         steering = _without_shared(steering, judging, source)
     for usable in filter(None, (steering, judging)):
@@ -86,22 +87,22 @@ def prepare(source: Source, progress: Progress | None = None) -> Prepared:
     )
 
 
-def first(source: Source, n: int = 3) -> list[Row]:
+def first(source: Source, n: int = 3, read: Read = read_all) -> list[Row]:
     """The first n rows that can be used, as they would be learned from: converts no more than it needs."""
-    opened = _open(source, (source.path, *source.more_paths))
+    opened = _open(source, (source.path, *source.more_paths), read)
     converted = (convert(number, values, opened.reading).row for number, values in opened.read.records)
     return list(islice((row for row in converted if row is not None), n))
 
 
-def _open(source: Source, paths: Sequence[str]) -> Opened:
+def _open(source: Source, paths: Sequence[str], read: Read) -> Opened:
     name = file_name(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-    read = read_all(paths)
-    records = [values for _, values in read.records]
+    found = read(paths)
+    records = [values for _, values in found.records]
     given, patterns = _given(source, paths[0], records)
-    guess = recognise(name, records, source.shape, given, patterns, read.rows) if records else Guess("", {})
+    guess = recognise(name, records, source.shape, given, patterns, found.rows) if records else Guess("", {})
     roles = {role: column for column, role in guess.columns.items() if role != "ignore"}
     choices = {**default_choices(), **(source.choices or {})}
-    return Opened(name, read, guess, Reading(roles, patterns, source.system, choices))
+    return Opened(name, found, guess, Reading(roles, patterns, source.system, choices))
 
 
 def _given(source: Source, path: str, records: list[dict[str, Any]]) -> tuple[dict[str, str] | None, dict[str, str]]:
@@ -114,8 +115,8 @@ def _given(source: Source, path: str, records: list[dict[str, Any]]) -> tuple[di
     return roles, {role: text for role, text in patterns.items() if present.issuperset(pattern_columns(role, text))}
 
 
-def _supplied(path: str | None, source: Source, progress: Progress | None) -> Usable | None:
-    return _usable(_open(source, (path,)), source, progress) if path is not None else None
+def _supplied(path: str | None, source: Source, progress: Progress | None, read: Read) -> Usable | None:
+    return _usable(_open(source, (path,), read), source, progress) if path is not None else None
 
 
 def _usable(opened: Opened, source: Source, progress: Progress | None) -> Usable:

@@ -128,9 +128,8 @@ class Wait:
 
 def _version(named: Model) -> Any:
     """Changes when the adapter of a run is trained further."""
-    file = Path(str(named.adapter)) / "adapter_model.safetensors"
-    status = file.stat() if file.exists() else None
-    return status and (status.st_mtime_ns, status.st_size, status.st_ino)
+    found = [file.stat() for file in sorted(Path(str(named.adapter)).glob("*.safetensors"))]
+    return [(status.st_mtime_ns, status.st_size, status.st_ino) for status in found]
 
 
 def _forget() -> None:

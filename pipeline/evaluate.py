@@ -37,7 +37,10 @@ LOGITS_AT_ONCE = 1 << 26  # floats held for the loss of one batch, 256 MiB
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out row as it is asked: prompt ids (none for plain text), the reference, and ids and labels for its loss."""
+    """A held-out row as it is asked: prompt ids (none for plain text), the reference, and ids and labels for its loss.
+
+    `base` is the same as the base reads it, where it lacks some of the tokens.
+    """
 
     row: int
     messages: list[Message]
@@ -45,6 +48,11 @@ class Question:
     prompt: list[int]
     ids: list[int]
     labels: list[int]
+    base: Question | None = None
+
+    @property
+    def length(self) -> int:
+        return max(len(self.ids), len(self.base.ids) if self.base else 0)
 
 
 def work(job: Job) -> tuple[str, dict[str, Any]]:
@@ -71,32 +79,32 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
 
 def question(pair: Pair, row: Row) -> Question:
     """A held-out row as prompt and reference; its last answer is the one that is asked for."""
+    asked = _question(pair, row, "tuned")
+    return asked if pair.same_ids else dataclasses.replace(asked, base=_question(pair, row, "base"))
+
+
+def _question(pair: Pair, row: Row, side: str) -> Question:
+    tokenizer = pair.reader(side)
     if "text" in row:
-        rendered = template.render_text(pair.tokenizer, row["text"])
-        whole = template.example(row, rendered, context(pair) or len(rendered.ids))  # cut as in training
+        rendered = template.render_text(tokenizer, row["text"])
+        whole = template.example(row, rendered, sides.context(pair) or len(rendered.ids))  # cut as in training
         return Question(row["row"], [], "", [], whole.input_ids, whole.labels)
     messages, reference = split_answer({"messages": row["messages"]})
     tools = row.get("tools")
     conversation: Any = {"messages": row["messages"], **({"tools": tools} if tools else {})}
     try:
-        rendered = template.render(pair.tokenizer, pair.template, conversation, "last answer")
+        rendered = template.render(tokenizer, pair.template, conversation, "last answer")
     except UserError as error:
         raise UserError(f"held-out row {row['row']}: {error}") from error
     whole = template.example(row, rendered, len(rendered.ids))
-    prompt = template.prompt_ids(pair.tokenizer, pair.template, messages, tools)
+    prompt = template.prompt_ids(tokenizer, pair.template, messages, tools)
     return Question(row["row"], messages, reference, prompt, whole.input_ids, whole.labels)
-
-
-def context(pair: Pair) -> int | None:
-    """Tokens the model reads, where its config says so."""
-    most: int | None = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
-    return most
 
 
 def readable(job: Job, pair: Pair, questions: Sequence[Question]) -> tuple[list[Question], tuple[int, ...]]:
     """The questions that fit into the model with their reference, and the numbers of the rows that don't."""
-    most = context(pair)
-    fit = [q for q in questions if most is None or len(q.ids) <= most]
+    most = sides.context(pair)
+    fit = [q for q in questions if most is None or q.length <= most]
     left_out = tuple(q.row for q in questions if q not in fit)
     told = f"{len(left_out)} held-out rows are longer than the {most} tokens the model reads and were not judged"
     if not fit:
@@ -121,7 +129,8 @@ def answer_all(
     for start in range(0, len(order), BATCH):
         job.end_if_stop_asked()
         chosen = order[start : start + BATCH]
-        pairs = generate.answers(pair, [questions[i].prompt for i in chosen], decoding)
+        base = None if pair.same_ids else [(questions[i].base or questions[i]).prompt for i in chosen]
+        pairs = generate.answers(pair, [questions[i].prompt for i in chosen], decoding, base)
         answered |= dict(zip(chosen, pairs, strict=True))
         job.emit("progress", step=len(answered))
     return answered
@@ -133,7 +142,7 @@ def loss_batches(pair: Pair, questions: Sequence[Question]) -> list[list[Questio
     batches: list[list[Question]] = []
     for q in questions:
         together = [*batches[-1], q] if batches else [q]
-        if batches and max(len(x.ids) for x in together) * len(together) * 2 * size <= LOGITS_AT_ONCE:
+        if batches and max(x.length for x in together) * len(together) * 2 * size <= LOGITS_AT_ONCE:
             batches[-1] = together
         else:
             batches.append([q])
@@ -142,22 +151,30 @@ def loss_batches(pair: Pair, questions: Sequence[Question]) -> list[list[Questio
 
 @torch.no_grad()
 def losses_of(pair: Pair, questions: Sequence[Question]) -> numpy.ndarray:
-    """Summed negative log-likelihood in nats of each reference's tokens, and their number: (rows, [base, tuned, tokens])."""
-    batch = sides.pad_left([q.ids for q in questions], pair.tokenizer, pair.adapted.device)
-    longest = batch["input_ids"].shape[1]
-    labels = torch.tensor([[template.IGNORED] * (longest - len(q.labels)) + q.labels for q in questions]).to(
-        pair.adapted.device
-    )
+    """Summed negative log-likelihood in nats of each reference's tokens, and their number: (rows, [base, tuned, tokens]).
+
+    Where the base reads other tokens, its sum is over those: the likelihood of the same text.
+    """
+    batch, labels = _batch(pair, questions)
     if pair.mode == "mixed":
         names = [sides.BASE] * len(questions) + [sides.ADAPTER] * len(questions)
         both = {key: torch.cat([value, value]) for key, value in batch.items()}
         base, tuned = sides.logits(pair.adapted, both, adapter_names=names).chunk(2)
+        sums = [_sum(side, labels) for side in (base, tuned)]
     else:
+        own, own_labels = (batch, labels) if pair.same_ids else _batch(pair, [q.base or q for q in questions])
         with pair.adapted.disable_adapter():
-            base = sides.logits(pair.adapted, batch)
-        tuned = sides.logits(pair.adapted, batch)
-    sums = [_sum(side, labels) for side in (base, tuned)]
+            sums = [_sum(sides.logits(pair.adapted, own), own_labels)]
+        sums.append(_sum(sides.logits(pair.adapted, batch), labels))
     return numpy.stack([*sums, (labels[:, 1:] != template.IGNORED).sum(1).cpu().numpy()], axis=1)
+
+
+def _batch(pair: Pair, questions: Sequence[Question]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Ids padded on the left, and labels in the same places. The first token is never predicted."""
+    batch = sides.pad_left([q.ids for q in questions], pair.tokenizer, pair.adapted.device)
+    longest, ignored = batch["input_ids"].shape[1], template.IGNORED
+    labels = [[ignored] * (longest - len(q.labels)) + [ignored] + q.labels[1:] for q in questions]
+    return batch, torch.tensor(labels).to(pair.adapted.device)
 
 
 def _sum(scores: torch.Tensor, labels: torch.Tensor) -> numpy.ndarray:

@@ -27,18 +27,28 @@ VALUE_TYPES: dict[str, Any] = {
     "phase": str,
     "name": str,
     "loss": int | float,
+    "done": int,
+    "of": int,
+    "samples": list,
+    "warning": bool,
 }
+MOST_SAMPLES = 200  # looks whose answers a view keeps, the newest
 
 
 @dataclass(frozen=True)
 class JobView:
-    """What one job of a run (train, evaluate, merge) has told so far. `ended` is a final kind, or empty."""
+    """What one job of a run (train, evaluate, merge) has told so far. `ended` is a final kind, or empty.
+
+    `done` of `of` is how far the present phase is where that is not told in steps (rows tokenized, batches evaluated).
+    """
 
     ended: str = ""
     pid: int = 0
     phase: str = ""
     step: int = 0
     steps: int = 0
+    done: int = 0
+    of: int = 0
     text: str = ""
     started: float = 0.0
     seconds: float = 0.0
@@ -47,7 +57,11 @@ class JobView:
 
 @dataclass(frozen=True)
 class View:
-    """A run as its events tell it. Losses are nats per trained token; `curve` holds (step, loss) in step order."""
+    """A run as its events tell it. Losses are nats per trained token; `curve` holds (step, loss) in step order.
+
+    `warnings` are those of the `notes` that call for a decision. `samples` holds (step, answers) per look at the validation
+    rows; an answer is {"row", "prompt", "reference", "base", "tuned"}.
+    """
 
     jobs: dict[str, JobView] = field(default_factory=dict)
     current: str = ""
@@ -57,6 +71,8 @@ class View:
     curve: tuple[tuple[int, float], ...] = ()
     validation_curve: tuple[tuple[int, float], ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    samples: tuple[tuple[int, list[dict[str, Any]]], ...] = ()
     last_time: float = 0.0
 
     def handing_over(self, now: float) -> bool:
@@ -113,12 +129,16 @@ def fold(view: View, event: Event) -> View:
         job = JobView(pid=event.values.get("pid", 0), phase="starting", started=event.time)
     changes: dict[str, Any] = {"text": event.text} if event.text else {}
     if event.kind == "phase":
-        changes |= {"phase": event.values.get("phase", ""), "steps": event.values.get("steps") or job.steps}
+        steps = event.values.get("steps") or job.steps
+        changes |= {"phase": event.values.get("phase", ""), "steps": steps, "done": 0, "of": 0}
+    if event.kind == "progress":
+        changes |= {"done": event.values.get("done", 0), "of": event.values.get("of", job.of)}
     if event.step is not None:
         changes["step"] = event.step
     if event.kind in FINAL_KINDS:
         changes["ended"] = event.kind
-    job = dataclasses.replace(job, **changes, seconds=event.time - job.started, values={**job.values, **event.values})
+    values = job.values if event.kind == "samples" else {**job.values, **event.values}
+    job = dataclasses.replace(job, **changes, seconds=event.time - job.started, values=values)
     others = {} if event.kind == "started" and event.job == "train" else view.jobs  # they worked on another adapter
     view = dataclasses.replace(view, jobs={**others, event.job: job}, current=event.job, last_time=event.time)
     return _fold_curves(view, event)
@@ -132,8 +152,12 @@ def _fold_curves(view: View, event: Event) -> View:
         return dataclasses.replace(view, validation_loss=loss, validation_curve=(*view.validation_curve, (step, loss)))
     if event.kind == "checkpoint":
         return dataclasses.replace(view, checkpoint=event.values.get("name"))
+    if event.kind == "samples" and step is not None:
+        told = [answer for answer in event.values.get("samples", []) if isinstance(answer, dict)]
+        return dataclasses.replace(view, samples=(*view.samples, (step, told))[-MOST_SAMPLES:])
     if event.kind == "note":
-        return dataclasses.replace(view, notes=(*view.notes, event.text))
+        warnings = (*view.warnings, event.text) if event.values.get("warning") else view.warnings
+        return dataclasses.replace(view, notes=(*view.notes, event.text), warnings=warnings)
     if event.kind == "started" and event.job == "train":
         return _rewind(view, event.values.get("from_step", 0))
     return view
@@ -147,6 +171,7 @@ def _rewind(view: View, step: int) -> View:
         view,
         curve=curve,
         validation_curve=validation,
+        samples=tuple(look for look in view.samples if look[0] <= step),
         loss=curve[-1][1] if curve else None,
         validation_loss=validation[-1][1] if validation else None,
         checkpoint=f"checkpoint-{step}" if step else None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import queue
 import threading
 import time
@@ -23,7 +24,7 @@ from transformers.generation.streamers import BaseStreamer
 from pipeline import template
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Message
-from pipeline.sides import ADAPTER, BASE, Pair, pad_left
+from pipeline.sides import ADAPTER, BASE, Pair, context, pad_left, virtual_tokens
 
 SIDES = ("base", "tuned")
 
@@ -102,9 +103,11 @@ class _SharedNoise(LogitsProcessor):
         return scores.float() + noise.repeat(len(scores) // len(noise), 1)
 
 
-def answers(pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding) -> list[tuple[Answer, Answer]]:
-    """(base, tuned) for each prompt of token ids, all generated as one batch."""
-    found = _generate(pair, prompts, prompts, decoding, threading.Event(), None)
+def answers(
+    pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding, base: Sequence[Sequence[int]] | None = None
+) -> list[tuple[Answer, Answer]]:
+    """(base, tuned) for each prompt of token ids, all generated as one batch. `base` are the base's, if it reads others."""
+    found = _generate(pair, base or prompts, prompts, decoding, threading.Event(), None)
     return list(zip(found[: len(prompts)], found[len(prompts) :], strict=True))
 
 
@@ -121,7 +124,7 @@ def stream(
     is asked.
     """
     prompts = {
-        side: [template.prompt_ids(pair.tokenizer, pair.template, asked[side], tools)] if side in asked else []
+        side: [template.prompt_ids(pair.reader(side), pair.template, asked[side], tools)] if side in asked else []
         for side in SIDES
     }
     stop = stop or threading.Event()
@@ -167,7 +170,12 @@ def _generate(
     if not tuned:
         return found
     shifted = on_piece and (lambda row, piece: on_piece(row + len(base), piece))
-    return found + _batch(pair, tuned, decoding, len(tuned), stop, shifted)
+    if not virtual_tokens(pair.adapted):
+        return found + _batch(pair, tuned, decoding, len(tuned), stop, shifted)
+    for row, prompt in enumerate(tuned):  # alone: padding would stand between its virtual tokens and the prompt
+        told = shifted and functools.partial(lambda row, _, piece: shifted(row, piece), row)
+        found += _batch(pair, [prompt], decoding, 1, stop, told)
+    return found
 
 
 def _batch(
@@ -209,12 +217,11 @@ def _sampling(decoding: Decoding, prompts: int) -> LogitsProcessorList:
 
 def _within_context(pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding) -> Decoding:
     """Shorten the limit to what the model's context leaves. Raises UserError when it leaves nothing."""
-    context = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(map(len, prompts))
-    if context is None:
+    most, longest = context(pair), max(map(len, prompts))
+    if most is None:
         return decoding
-    if longest >= context:
+    if longest >= most:
         raise UserError(
-            f"The prompt has {longest} tokens and the model reads {context}; shorten it to leave room for an answer."
+            f"The prompt has {longest} tokens and the model reads {most}; shorten it to leave room for an answer."
         )
-    return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, context - longest))
+    return dataclasses.replace(decoding, max_new_tokens=min(decoding.max_new_tokens, most - longest))

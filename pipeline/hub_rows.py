@@ -88,7 +88,7 @@ def fetch_to(
 ) -> Path:  # fmt: skip
     """Stream the rows into this file, or into one named after them where `path` is a folder; the file, one row per line.
 
-    Tells {"rows_done", "rows": total or None} three times a second, and at the end {"cut": a sentence or ""} with it.
+    Tells {"rows_done", "rows": how many it will be, or None} three times a second, and at the end {"cut": a sentence or ""} with it.
     Raises UserError, and leaves nothing, when it is stopped or the dataset can't be read to its end.
     """
     watch = Watch(repo, emit, unwanted or threading.Event())
@@ -117,8 +117,9 @@ class Watch:
 
 def _write(out: BinaryIO, batches: Iterator[list[bytes] | None], found: Found, watch: Watch, most: int) -> None:
     done, cut = 0, ""
+    wanted = min(found.total, most) if found.total else None
     for line in chain.from_iterable(batch or [b""] for batch in batches):
-        watch(done, found.total)
+        watch(done, wanted)
         if line and (cut := _too_much(done, out.tell() + len(line), most)):
             break
         if line:
@@ -126,7 +127,7 @@ def _write(out: BinaryIO, batches: Iterator[list[bytes] | None], found: Found, w
             done += 1
     if not done:
         raise UserError(f"{found.repo} holds no rows in {found.config}, {found.split}; choose another split.")
-    watch.emit({"rows_done": done, "rows": found.total, "cut": cut})
+    watch.emit({"rows_done": done, "rows": wanted, "cut": cut})
 
 
 def _too_much(rows: int, size: int, most: int) -> str:

@@ -1,13 +1,14 @@
-"""The life of a run folder, seen from outside: create, start, stop, cancel, view, list. No heavy import.
+"""The life of a run folder, seen from outside: create, start, stop, cancel, resume, extend, adopt. No heavy import.
 
-Jobs are child processes started by module name; nothing here owns one. A run is alive while its lock is held.
+Jobs are child processes started by module name; nothing here owns one. Where a run stands is told by `run_folder`, whose
+names are these, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -16,24 +17,53 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoints, config, dataset, events, files, home, locks
+from pipeline import checkpoints, config, dataset, files, home
 from pipeline.errors import UserError
-from pipeline.events import View
 from pipeline.job import NOT_ALONE
-from pipeline.schema import Prepared, Run, from_json, to_json
+from pipeline.run_folder import (
+    after_training,
+    alive,
+    checkpoint_step,
+    find,
+    job_status,
+    listing,
+    load,
+    log_tail,
+    phase,
+    read_json,
+    share,
+    shared,
+    status,
+    summary,
+    view,
+    working,
+)
+from pipeline.schema import Prepared, Run, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub")
 FIRST_EVENT_SECONDS = 60.0
 CANCEL_SECONDS = 3.0
-LATEST = 2**33  # seconds since 1970; a later date is damage
+
+__all__ = [
+    "adopt", "after_training", "alive", "cancel", "checkpoint_step", "create", "environment", "extend", "find",
+    "job_status", "listing", "load", "log_tail", "phase", "read_json", "refuse_working", "resume", "share", "shared",
+    "start", "status", "stop", "summary", "view", "working",
+]  # fmt: skip
 
 
-def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
-    """Make the folder of a new run, whole or not at all. Its id is never reused."""
+def create(
+    run: Run, prepared: Prepared, by: str = "owner", more: dict[str, Any] | None = None,
+    fill: Callable[[Path], None] = lambda folder: None,
+) -> Path:  # fmt: skip
+    """Make the folder of a new run, whole or not at all. Its id is never reused.
+
+    `more` is told in run.json, too; `fill` may put more into the folder before it is a run.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:40] or "run"
     name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
     folder = home.runs() / name
@@ -45,9 +75,10 @@ def create(run: Run, prepared: Prepared, by: str = "owner") -> Path:
             {"model": told.model, "revision": told.revision, "name": told.name, **to_json(told.config)},
         )
         files.write_json(temporary / "source.json", to_json(told.source))
-        asked = {"id": name, "by": by, "created": time.time(), **_provenance(prepared)}
+        asked = {"id": name, "by": by, "created": time.time(), **_provenance(prepared), **(more or {})}
         files.write_json(temporary / "run.json", asked)
         (temporary / "control").mkdir()
+        fill(temporary)
     return folder
 
 
@@ -60,25 +91,6 @@ def _provenance(prepared: Prepared) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-
-
-def load(folder: Path) -> Run:
-    """What was asked of a run, from its config.json and source.json."""
-    values = read_json(folder / "config.json")
-    if not isinstance(values, dict):
-        raise UserError(f"{folder.name}/config.json holds no JSON object; the run's folder is damaged.")
-    head = {key: values.pop(key) for key in ("model", "revision", "name") if key in values}
-    source = read_json(folder / "source.json")
-    return config.located(from_json(Run, {**head, "source": source, "config": values}, f"{folder.name}/config.json"))
-
-
-def find(name: str) -> Path:
-    """The folder of a run given by its id or its path."""
-    for folder in (Path(os.path.expanduser(name)), home.runs() / name):
-        with contextlib.suppress(OSError):  # a name too long for a file name, a folder nobody may look into
-            if (folder / "run.json").is_file():
-                return folder.resolve()
-    raise UserError(f"There is no run {name!r}; `python -m pipeline list` shows those there are.")
 
 
 def start(folder: Path, job: str, then: str = "", token: str = "") -> None:
@@ -146,96 +158,6 @@ def environment() -> dict[str, str]:
     return {**defaults, **os.environ, **ours}
 
 
-def alive(folder: Path) -> bool:
-    """Whether a job works on this run: its lock is held. A pid would lie; the kernel frees a lock even after kill -9."""
-    return locks.held(folder / "lock")
-
-
-def working(folder: Path) -> bool:
-    """Whether a job works on this run, or is just about to follow one that finished."""
-    told, held = _at_once(folder)
-    return held or told.handing_over(time.time())
-
-
-def view(folder: Path) -> View:
-    return events.read(folder / "events.jsonl")
-
-
-def status(folder: Path) -> str:
-    """running, finished, stopped, failed, interrupted or new: what the training of this run has come to."""
-    return "running" if working(folder) else job_status(folder, "train")
-
-
-def job_status(folder: Path, job: str) -> str:
-    """The same for one job of the run; new when it was never started."""
-    told, held = _at_once(folder)
-    state = told.jobs.get(job)
-    if state is None or state.ended:
-        return state.ended if state else "new"
-    if told.current != job:
-        return "interrupted"
-    return "running" if held else "stopped" if (folder / "control" / "cancel").exists() else "interrupted"
-
-
-def _at_once(folder: Path) -> tuple[View, bool]:
-    """What was told and whether the lock is held, both of one moment: nothing was told while the lock was looked at."""
-    told = view(folder)
-    while True:
-        held, before = alive(folder), told
-        told = view(folder)
-        if held or told == before:
-            return told, held
-
-
-def phase(folder: Path) -> str:
-    told = view(folder)
-    state = told.jobs.get(told.current)
-    return f"{told.current}: {state.phase}" if state else "starting"
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """The command line's object for a run, and a row of the list of runs: a damaged one has its row as well."""
-    told, asked, wanted = view(folder), _readable(folder / "run.json"), _readable(folder / "config.json")
-    train, current = told.jobs.get("train"), told.jobs.get(told.current)
-    created = asked.get("created")
-    return {
-        "run": folder.name,
-        "folder": str(folder),
-        "name": str(wanted.get("name") or folder.name),
-        "model": config.portable_model(str(wanted.get("model") or "")),
-        "by": str(asked.get("by") or ""),
-        "created": created if isinstance(created, int | float) and 0 <= created < LATEST else 0.0,
-        "shared": shared(folder),
-        "status": status(folder),
-        "step": train.step if train else 0,
-        "steps": train.steps if train else 0,
-        "loss": told.loss,
-        "validation_loss": told.validation_loss,
-        "checkpoint": told.checkpoint,
-        "job": told.current or None,
-        "phase": current.phase if current else None,
-        "text": current.text if current else "",
-        "jobs": {name: job_status(folder, name) for name in told.jobs},
-    }
-
-
-def _readable(file: Path) -> dict[str, Any]:
-    """What a JSON file of a run says; nothing when it is damaged."""
-    with contextlib.suppress(UserError):
-        values = read_json(file)
-        return values if isinstance(values, dict) else {}
-    return {}
-
-
-def shared(folder: Path) -> bool:
-    return _readable(folder / "run.json").get("shared") is True
-
-
-def share(folder: Path, on: bool) -> None:
-    """Let guests chat with this run, or no longer."""
-    files.write_json(folder / "run.json", {**read_json(folder / "run.json"), "shared": on})
-
-
 def stop(folder: Path) -> None:
     """Ask the run's job to save what it has learned and end. Seen after every micro-step."""
     _control(folder, "stop")
@@ -272,7 +194,7 @@ def resume(folder: Path) -> str:
     if working(folder):
         return view(folder).current
     if job_status(folder, "train") != "finished":
-        start(folder, "train", then=after_training(folder))
+        _train(folder)
         return "train"
     if after_training(folder) and job_status(folder, "evaluate") != "finished":
         start(folder, "evaluate")
@@ -280,37 +202,44 @@ def resume(folder: Path) -> str:
     return ""
 
 
-def after_training(folder: Path) -> str:
-    """The job that follows training: evaluation, if there are held-out rows to judge on."""
-    try:
-        return "evaluate" if (folder / "held_out.jsonl").stat().st_size else ""
-    except FileNotFoundError as error:
-        raise UserError(f"{folder.name} has no held_out.jsonl; the run's folder is damaged.") from error
+def _train(folder: Path) -> None:
+    (folder / "chosen.json").unlink(missing_ok=True)  # training chooses anew which checkpoint is the adapter
+    start(folder, "train", then=after_training(folder))
 
 
-def listing() -> list[dict[str, Any]]:
-    """Every run, newest first."""
-    folders = [f for f in home.runs().iterdir() if not f.name.startswith(".") and (f / "run.json").is_file()]
-    return sorted(map(summary, folders), key=lambda run: run["created"], reverse=True)
+def extend(folder: Path, epochs: float) -> None:
+    """Train on until `epochs` in all, from the newest whole checkpoint; a limit of steps is lifted.
 
-
-def checkpoint_step(folder: Path) -> int:
-    """The step a resumed training would go on from; 0 is from the start."""
-    newest = checkpoints.newest(folder)
-    return checkpoints.step(newest) if newest else 0
-
-
-def log_tail(folder: Path, lines: int = 3) -> str:
-    file = folder / "log.txt"
-    content = file.read_text(errors="replace").strip().splitlines() if file.exists() else []
-    return " / ".join(content[-lines:]) or "log.txt is empty"
-
-
-def read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error  # which would name the whole path
+    run.json keeps what was asked when, under "extended". Raises UserError where that is no more than before, and where
+    somebody else's adapter was imported: its rows are not here.
+    """
+    refuse_working(folder)
+    asked, wanted = read_json(folder / "run.json"), load(folder).config
+    if asked.get("imported"):
+        raise UserError(f"{folder.name} was imported: the rows it learned from are not here; train a run of its own.")
+    if not epochs > wanted.epochs:
         raise UserError(
-            f"{file.parent.name}/{file.name} can't be read ({reason}); the run's folder is damaged."
-        ) from error
+            f"epochs: {epochs:g} is not more than the {wanted.epochs:g} of this run; give the number in all."
+        )
+    dataclasses.replace(wanted, epochs=float(epochs), max_steps=0)  # refuses what can't be trained
+    before = {name: read_json(folder / name) for name in ("config.json", "run.json")}
+    extended = [*asked.get("extended", []), {"time": time.time(), "epochs": float(epochs)}]
+    files.write_json(folder / "config.json", {**before["config.json"], "epochs": float(epochs), "max_steps": 0})
+    files.write_json(folder / "run.json", {**asked, "extended": extended})
+    try:
+        _train(folder)
+    except UserError:
+        for name, values in before.items():
+            files.write_json(folder / name, values)
+        raise
+
+
+def adopt(folder: Path, step: int) -> None:
+    """Make the checkpoint of this step the run's adapter, then judge it again. Raises UserError when it is not there."""
+    refuse_working(folder)
+    kept = [checkpoints.step(each) for each in checkpoints.all_of(folder) if checkpoints.is_whole(each)]
+    if step not in kept:
+        there = ", ".join(map(str, kept)) or "none"
+        raise UserError(f"{folder.name} has no whole checkpoint of step {step}; there are: {there}.")
+    files.write_json(folder / "chosen.json", {"step": step})
+    start(folder, "adopt", then=after_training(folder))

@@ -7,7 +7,7 @@ runs of every method on every kind of base (the table is in tests/test_methods.p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
@@ -46,14 +46,14 @@ METHODS: dict[str, Method] = {
     "rslora": Method("rsLoRA", "LoRA whose strength does not fade at high ranks (64 and more)."),
     "pissa": Method(
         "PiSSA", "LoRA that starts from the base's strongest directions: often learns faster. Saved as plain LoRA of "
-        "twice the rank.", memories=PLAIN,
+        "twice the rank.", memories=PLAIN, uses=("rank", "alpha", "target_modules"),  # what is dropped would be the base's
     ),
     "lora+": Method(
         "LoRA+", "LoRA with faster steps for one of its two matrices: often learns faster.",
         uses=(*LOW_RANK, "lora_plus_ratio"),
     ),
     "ia3": Method(
-        "IA3", "Learns only how strongly parts of the base speak: the smallest adapter.", rate=5e-3, uses=(),
+        "IA3", "Learns only how strongly parts of the base speak: the smallest adapter.", rate=1e-2, uses=(),
     ),
     "prompt-tuning": Method(
         "Prompt tuning", "Learns a few virtual words that stand before every prompt; the base is not touched.", "prompt",
@@ -61,7 +61,7 @@ METHODS: dict[str, Method] = {
     ),
     "prefix-tuning": Method(
         "Prefix tuning", "Learns what every layer remembers of a few virtual words before the prompt.", "prompt",
-        rate=1e-2, uses=("virtual_tokens",), unmerged=VIRTUAL,
+        rate=5e-2, uses=("virtual_tokens",), unmerged=VIRTUAL,
     ),
     "new-tokens": Method(
         "New tokens", "LoRA, and tokens of your own whose meaning is learned with it.", uses=(*LOW_RANK, "new_tokens"),
@@ -97,6 +97,21 @@ def check(values: Mapping[str, Any]) -> None:
         raise UserError('new_tokens is empty; write the tokens to add, such as "<note> </note>", or choose LoRA.')
     if name != "new-tokens" and values["new_tokens"].strip():
         raise UserError(f"new_tokens: {method.label} adds none; choose the method new-tokens, or leave it empty.")
+
+
+def virtual_tokens(values: Mapping[str, Any]) -> int:
+    """How many virtual tokens a config puts before every row."""
+    return int(values["virtual_tokens"]) if METHODS[values["method"]].family == "prompt" else 0
+
+
+def check_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse rows that a method can't learn from. Raises UserError naming the first."""
+    talk = next((row["row"] for row in rows if "text" not in row), None) if name == "continued-pretraining" else None
+    if talk is not None:
+        raise UserError(
+            f"Row {talk} is a conversation; {METHODS[name].label} reads on in plain text: give rows with text alone, or "
+            "choose LoRA, which learns answers."
+        )
 
 
 def _instead(name: str, memory: str) -> str:

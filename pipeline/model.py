@@ -6,16 +6,16 @@ is_bf16_supported counts emulation and says yes on a T4). Weights are read from 
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     HTTPError,
     RepositoryNotFoundError,
@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from pipeline import catalogue, chat_templates, template
+from pipeline import chat_templates, precision, template, unavailable, vocabulary
 from pipeline.catalogue import ModelFacts
 from pipeline.chat_templates import Template
 from pipeline.config import portable_model
@@ -36,38 +36,42 @@ from pipeline.schema import Model, is_jinja
 ASK_SECONDS = 5.0  # how long the Hub may take to say which files a model has
 FRESH_SECONDS = 60.0  # how long its answer is taken for granted
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # what classes that write text are called
-NOT_HERE = "it is not on this machine and the Hub can't be reached; connect, or give a local folder."
-NO_SAFETENSORS = "it has no weights in safetensors; other formats can run code and are not read."
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what a person must know is told by our own events
+# 8-bit layers tell with every call that they cast their inputs
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def half() -> torch.dtype:
-    """The 16-bit type this device computes in natively; on a CPU bfloat16, which is slow there but the less slow one."""
-    if device().type == "cpu" or torch.cuda.get_device_capability() >= (8, 0):
-        return torch.bfloat16
-    return torch.float16
+def half(family: str = "") -> torch.dtype:
+    """The narrowest type this device computes a family (a config's model_type) in, natively and without overflow.
+
+    On a CPU that is bfloat16, which is slow there but the less slow one.
+    """
+    capability = None if device().type == "cpu" else torch.cuda.get_device_capability()
+    found: torch.dtype = getattr(torch, precision.half(capability, family))
+    return found
 
 
-def dtype(memory: str) -> torch.dtype:
+def dtype(memory: str, family: str = "") -> torch.dtype:
     """The type the base's unquantized weights are held and computed in."""
     if memory == "32-bit" or (device().type == "cpu" and memory != "16-bit"):
         return torch.float32
-    return half()
+    return half(family)
 
 
 def tokenizer(model: Model) -> Any:
-    """The base's tokenizer with the chosen chat template, and a pad token that stops nothing."""
+    """The base's tokenizer with the chosen chat template, a pad token that stops nothing, and the new tokens, if any."""
     loaded = _load(AutoTokenizer, model)
     if not loaded.is_fast:
         raise UserError(f"{model.base}: its tokenizer can't say which characters a token covers; choose another model.")
     chat_templates.put_on(loaded, model.template)
     loaded.pad_token = _pad_token(loaded)
+    vocabulary.add_tokens(loaded, model.new_tokens)
     return loaded
 
 
@@ -96,19 +100,11 @@ def stop_ids(model: Model) -> list[int]:
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
 
 
-def check_vocabulary(loaded: Any, tokenizer: Any) -> None:
-    """Raises UserError when the tokenizer has tokens that the model's embedding knows nothing of."""
-    known = loaded.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > known:
-        raise UserError(
-            f"The tokenizer has {len(tokenizer)} tokens and the model knows {known}; they don't belong together."
-        )
-
-
-def readable(model: Model, max_length: int) -> int:
-    """The given number of tokens, or the model's context where that is shorter."""
+def readable(model: Model, max_length: int, taken: int = 0) -> int:
+    """The given number of tokens, or the model's context where that is shorter; `taken` of it is for virtual tokens."""
     config = _load(AutoConfig, model).get_text_config()
-    return min(max_length, getattr(config, "max_position_embeddings", None) or max_length)
+    context = getattr(config, "max_position_embeddings", None)
+    return min(max_length, context - taken) if context else max_length
 
 
 def describe(named: Model) -> ModelFacts:
@@ -128,11 +124,16 @@ def describe(named: Model) -> ModelFacts:
     )
 
 
+def empty(config: Any) -> Any:
+    """The model of a config without its values, on the meta device."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
 def _parameters(config: Any) -> int | None:
     """Counted on the model without its values; shared matrices count once. None where it can't be built like that."""
     try:
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
+        return sum(parameter.numel() for parameter in empty(config).parameters())
     except (ImportError, NotImplementedError, RuntimeError):
         return None
 
@@ -145,7 +146,9 @@ def usable_config(named: Model) -> Any:
         raise UserError(f"{named.base} has no config.json: it is {what}.")
     if not any(name.startswith("model") and name.endswith(".safetensors") for name in found.names):
         complete = found.online or Path(named.base).is_dir()
-        raise UserError(f"{named.base} can't be loaded: {NO_SAFETENSORS if complete else NOT_HERE}")
+        raise UserError(
+            f"{named.base} can't be loaded: {unavailable.NO_SAFETENSORS if complete else unavailable.NOT_HERE}"
+        )
     config = _load(AutoConfig, named)
     architectures = config.architectures or []
     if config.is_encoder_decoder:
@@ -186,7 +189,7 @@ def find(named: Model) -> Found:
         asked = HfApi().model_info(named.base, revision=named.revision, timeout=ASK_SECONDS)
         found = Found(frozenset(file.rfilename for file in asked.siblings or []), online=True)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise UserError(_refusal(named, error)) from error
+        raise UserError(unavailable.sentence(named, error)) from error
     except (HTTPError, OSError) as error:
         found = _cached(named, error)
     _found[key] = (time.monotonic(), found)
@@ -197,7 +200,7 @@ def _cached(named: Model, error: Exception) -> Found:
     """What the Hub's cache on this machine holds, when the Hub itself gives no answer."""
     config = try_to_load_from_cache(named.base, "config.json", revision=named.revision)
     if not isinstance(config, str):
-        raise UserError(_refusal(named, error)) from error
+        raise UserError(unavailable.sentence(named, error)) from error
     return Found(_names(Path(config).parent), online=False)
 
 
@@ -207,15 +210,13 @@ def _names(folder: Path) -> frozenset[str]:
 
 def base(model: Model) -> Any:
     """The base model in eval mode, on its device, without any adapter. Raises UserError when it can't be had."""
-    usable_config(model)
-    options: dict[str, Any] = {"dtype": dtype(model.memory), "use_safetensors": True}
-    if model.memory == "4-bit":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=options["dtype"],
-        )
+    config = usable_config(model)
+    check_attention(model.attention)
+    options: dict[str, Any] = {
+        "dtype": dtype(model.memory, config.model_type), "use_safetensors": True, "attn_implementation": model.attention
+    }  # fmt: skip
+    if quantization := _quantization(model.memory, options["dtype"]):
+        options["quantization_config"] = quantization
     loaded, told = _load(
         AutoModelForCausalLM, model, device_map={"": str(device())}, output_loading_info=True, **options
     )
@@ -227,6 +228,29 @@ def base(model: Model) -> Any:
     return loaded.eval()
 
 
+def _quantization(memory: str, compute: torch.dtype) -> BitsAndBytesConfig | None:
+    """NF4 with its scales quantized, too (Dettmers et al. 2023, arXiv 2305.14314), or LLM.int8 (arXiv 2208.07339)."""
+    if memory == "4-bit":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if memory == "8-bit" else None
+
+
+def check_attention(attention: str) -> None:
+    """Raises UserError for FlashAttention where its package or its GPU is missing."""
+    if attention != "flash_attention_2":
+        return
+    wish = 'choose "sdpa", which is fast everywhere'
+    if device().type == "cpu" or torch.cuda.get_device_capability() < (8, 0):
+        raise UserError(f"attention: flash_attention_2 needs a GPU from compute capability 8.0 on; {wish}.")
+    if importlib.util.find_spec("flash_attn") is None:
+        raise UserError(f"attention: flash_attention_2 needs the package flash-attn; install it, or {wish}.")
+
+
 def _load(kind: Any, model: Model, **options: Any) -> Any:
     here = {"local_files_only": not find(model).online}
     if kind is AutoModelForCausalLM:  # looks for an adapter beside the model, and takes no word but this for that
@@ -234,46 +258,11 @@ def _load(kind: Any, model: Model, **options: Any) -> Any:
     try:
         return kind.from_pretrained(model.base, revision=model.revision, trust_remote_code=False, **here, **options)
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(_refusal(model, error)) from error
+        raise UserError(unavailable.sentence(model, error)) from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise
         raise UserError(f"{model.base} can't be loaded: its tensors have other shapes than its config says.") from error
-
-
-def _refusal(model: Model, error: Exception) -> str:
-    """Why a base can't be had and what to do, from what the libraries raise (transformers wraps the Hub's errors in text)."""
-    text = " ".join(str(error).split())
-    if isinstance(error, GatedRepoError) or "trying to access a gated repo" in text:
-        return (
-            f"{model.base} is gated: ask for access on {constants.ENDPOINT}/{model.base}, then log in with a token of "
-            "that account."
-        )
-    if isinstance(error, RevisionNotFoundError) or "not a valid git identifier" in text:
-        return f"{model.base} has no revision {model.revision!r} on the Hub; leave it out for the newest."
-    if isinstance(error, RepositoryNotFoundError | HFValidationError) or "not a valid model identifier" in text:
-        near = catalogue.nearest(model.base)
-        meant = f" Did you mean {near}?" if near else ""
-        return f"There is no model {model.base!r} on the Hub that you may read; check the name.{meant}"
-    return f"{model.base} can't be loaded: {_reason(error, text)}"
-
-
-def _reason(error: Exception, text: str) -> str:
-    if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
-        return "the Hub does not accept this machine's token; log in again, or unset HF_TOKEN."
-    if isinstance(error, HfHubHTTPError):
-        return f"it is not on this machine and the Hub has trouble ({error.response.status_code}); try again later."
-    if isinstance(error, SafetensorError):
-        return f"its weights are damaged or half downloaded ({text[:100]}); download it again."
-    if "backend tokenizer" in text:
-        return "its tokenizer.json is missing or can't be read; connect and download it again."
-    if isinstance(error, HTTPError) or "connect" in text.lower() or "offline" in text.lower():
-        return NOT_HERE
-    if "trust_remote_code" in text:
-        return "it needs code of its own, which is never run here; choose a model that transformers knows."
-    if "safetensors" in text:
-        return NO_SAFETENSORS
-    return text[:300]
 
 
 def compute_dtype(loaded: Any) -> torch.dtype:

@@ -17,14 +17,16 @@ VALUES, LONGEST_VALUE = 3, 200
 ROWS = 3
 
 
-def overview(source: Source) -> dict[str, Any]:
+def overview(source: Source, read: dataset.Read = read_all) -> dict[str, Any]:
     """{"samples": column -> its first values, "roles": column -> role, "first": rows}; the last two as far as they are known.
 
-    Raises UserError for a file that can't be read at all. Columns are those of the first 200 records.
+    `read` reads the files, once. Raises UserError for a file that can't be read at all. Columns are those of the first 200
+    records.
     """
-    read = read_all((source.path, *source.more_paths))
-    records = [values for _, values in read.records]
-    return {"samples": samples(records[:LOOKED_AT]), "roles": _roles(source, records), "first": _first(source)}
+    found = read((source.path, *source.more_paths))
+    records = [values for _, values in found.records]
+    first = _first(source, lambda paths: found)
+    return {"samples": samples(records[:LOOKED_AT]), "roles": _roles(source, records), "first": first}
 
 
 def samples(records: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
@@ -46,8 +48,8 @@ def _roles(source: Source, records: list[dict[str, Any]]) -> dict[str, str]:
         return source.columns or {}
 
 
-def _first(source: Source) -> list[Row]:
+def _first(source: Source, read: dataset.Read) -> list[Row]:
     try:
-        return dataset.first(source, ROWS)
+        return dataset.first(source, ROWS, read)
     except UserError:
         return []

@@ -28,6 +28,7 @@ from pipeline import card, files, hub, jobs
 from pipeline.errors import Refused, UserError
 from pipeline.hub import Upload, Uploaded
 from pipeline.job import Job
+from pipeline.methods import METHODS
 from pipeline.schema import Publication, from_json, to_json
 
 PUBLISHED = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # a pickle (training_args.bin) can run code: never
@@ -79,6 +80,11 @@ def refuse_unready(folder: Path, publication: Publication) -> None:
         raise UserError(f"repo: {publication.repo!r} can't be a name on the Hub: {error}") from error
     if not (folder / "adapter").is_dir():
         raise UserError(f"{folder.name} has no adapter yet; train it to its end first.")
+    method = METHODS[jobs.load(folder).config.method]
+    if publication.what == "adapter" and method.family == "weights":
+        raise UserError(f"{method.label} trains the base itself, there is no adapter; merge it and publish merged.")
+    if publication.what == "merged" and method.unmerged:
+        raise UserError(f"{method.label} can't be merged: {method.unmerged}; publish its adapter.")
     if publication.what == "merged":
         checked = jobs.read_json(folder / "merge.json") if (folder / "merge.json").exists() else {}
         if not checked.get("ok") or not (folder / "merged").is_dir():

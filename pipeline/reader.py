@@ -1,7 +1,8 @@
 """`python -m pipeline.reader`: the child that opens uploads, tokenizes and previews. No GPU, no weights.
 
 It is ended on a time-out, so a hostile file or template costs nothing but itself. What was read last is kept in memory
-until its files change, so that walking through rows costs milliseconds.
+until its files change: the files' rows, so that another role for a column reads nothing again, and what was made of them,
+so that walking through rows costs milliseconds.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import functools
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import child, counting, dataset, inspection, jobs, overview, wording
 from pipeline.child import Emit
 from pipeline.errors import UserError
+from pipeline.records import Records, read_all
 from pipeline.schema import PARTS, Model, Prepared, Row, Run, Source, from_json, to_json
 
 Version = tuple[tuple[str, int, int], ...]
@@ -94,33 +97,7 @@ def _holds(row: Row, words: str) -> bool:
 
 def columns(emit: Emit, unwanted: threading.Event, source: Any) -> dict[str, Any]:
     """The file's columns, their first values and roles, and the first rows."""
-    return overview.overview(from_json(Source, source, "source"))
-
-
-def hub_offer(emit: Emit, unwanted: threading.Event, repo: str, token: str | None) -> dict[str, Any]:
-    """What a dataset on the Hub offers: its configs and their splits."""
-    from pipeline import hub_rows
-
-    return hub_rows.offer(repo, token)
-
-
-def hub_peek(
-    emit: Emit, unwanted: threading.Event, repo: str, config: str | None, split: str | None, token: str | None
-) -> dict[str, Any]:
-    """Its first rows, without downloading it."""
-    from pipeline import hub_rows
-
-    return hub_rows.peek(repo, config, split, token)
-
-
-def hub_fetch(
-    emit: Emit, unwanted: threading.Event, repo: str, config: str | None, split: str | None, token: str | None,
-    sha: str | None,
-) -> str:  # fmt: skip
-    """Its rows as an upload, whose id is told. Tells {"rows_done", "rows"} meanwhile."""
-    from pipeline import hub_rows
-
-    return hub_rows.fetch(repo, config, split, token, emit, unwanted, sha=sha)
+    return overview.overview(from_json(Source, source, "source"), _read)
 
 
 def prepared(source: Any) -> Prepared:
@@ -138,7 +115,7 @@ def describe(emit: Emit, unwanted: threading.Event, model: Any) -> dict[str, Any
 def create(emit: Emit, unwanted: threading.Event, run: Any, by: str) -> str:
     """Read the source, make a run folder of it, and tell its id. Refused where it is known already that training would be."""
     asked = from_json(Run, run, "run")
-    prepared = dataset.prepare(asked.source)
+    prepared = dataset.prepare(asked.source, read=_read)
     model = Model(asked.model, asked.revision, template=asked.config.template)
     stop = _stops.get(_made_of(prepared.fingerprint, model, asked.config.loss_on))
     if stop:
@@ -153,7 +130,17 @@ def warm(emit: Emit, unwanted: threading.Event) -> None:
 
 @functools.lru_cache(maxsize=2)
 def _prepared(source: str, version: Version) -> Prepared:
-    return dataset.prepare(from_json(Source, json.loads(source), "source"))
+    return dataset.prepare(from_json(Source, json.loads(source), "source"), read=_read)
+
+
+def _read(paths: Sequence[str]) -> Records:
+    return _records(tuple(paths), _version([Path(path) for path in paths]))
+
+
+@functools.lru_cache(maxsize=3)  # what is learned from, what steers, what judges
+def _records(paths: tuple[str, ...], version: Version) -> Records:
+    """The rows as they stand in these files; nobody who is given them changes them."""
+    return read_all(paths)
 
 
 @functools.lru_cache(maxsize=16)
@@ -214,9 +201,6 @@ if __name__ == "__main__":
         preview,
         walk,
         columns,
-        hub_offer,
-        hub_peek,
-        hub_fetch,
         describe,
         create,
         warm,

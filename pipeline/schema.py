@@ -242,7 +242,7 @@ class TrainConfig:
     micro_batch: int = setting(
         0,
         "Rows in memory at once; the rest of a batch is accumulated. 0 chooses: all on a CPU, up to 4 on a GPU.",
-        "Training",
+        "Speed and memory",
         low=0,
         high=4096,
     )
@@ -262,72 +262,82 @@ class TrainConfig:
         "Training",
     )
     scheduler: str = setting(
-        "linear", "How the learning rate falls over the run.", "Advanced", choices=("linear", "cosine", "constant")
+        "linear", "How the learning rate falls over the run.", "Optimizer", choices=("linear", "cosine", "constant")
     )
-    warmup: float = setting(0.03, "Share of the steps in which the learning rate rises.", "Advanced", low=0, high=0.99)
-    weight_decay: float = setting(0.0, "Pull of the trained weights towards zero.", "Advanced", low=0, high=1)
+    warmup: float = setting(0.03, "Share of the steps in which the learning rate rises.", "Optimizer", low=0, high=0.99)
+    weight_decay: float = setting(0.0, "Pull of the trained weights towards zero.", "Optimizer", low=0, high=1)
     max_grad_norm: float = setting(
-        1.0, "Longest gradient; longer ones are shortened. 0 is no limit.", "Advanced", low=0, high=1000
+        1.0, "Longest gradient; longer ones are shortened. 0 is no limit.", "Optimizer", low=0, high=1000
     )
     optimizer: str = setting(
         "adamw_torch",
         "What turns gradients into steps; the 8-bit ones save memory in full fine-tuning.",
-        "Advanced",
+        "Optimizer",
         choices=("adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"),
     )
     packing: bool = setting(
-        False, "Several short rows share one sequence, without seeing each other: faster on short rows.", "Advanced"
+        False,
+        "Several short rows share one sequence, without seeing each other: faster on short rows.",
+        "Speed and memory",
     )
     length_grouping: bool = setting(
-        True, "Rows of similar length share a batch, so that little padding is computed.", "Advanced"
+        True, "Rows of similar length share a batch, so that little padding is computed.", "Speed and memory"
     )
     activation_checkpointing: str = setting(
         "auto",
         "Compute activations again instead of keeping them: less memory, a third more time. auto is on for a GPU.",
-        "Advanced",
+        "Speed and memory",
         choices=("auto", "on", "off"),
     )
     neftune: float = setting(
         0.0,
         "Noise on the embeddings while training (NEFTune); 5 is usual for chat, 0 is none.",
-        "Advanced",
+        "Optimizer",
         low=0,
         high=100,
     )
     attention: str = setting(
         "sdpa",
         "How attention is computed; flash_attention_2 needs its package and a GPU from compute capability 8.0 on.",
-        "Advanced",
+        "Speed and memory",
         choices=("sdpa", "eager", "flash_attention_2"),
     )
-    seed: int = setting(42, "Same seed, same run.", "Advanced", low=0, high=2**31 - 1)
+    seed: int = setting(42, "Same seed, same run.", "Optimizer", low=0, high=2**31 - 1)
     eval_steps: int = setting(
         0,
         "Steps between two looks at the validation rows; 0 makes about eight in a run.",
-        "Advanced",
+        "Looks and checkpoints",
         low=0,
         high=10**7,
     )
     save_steps: int = setting(
-        0, "Steps between two checkpoints; 0 saves at every look at the validation rows.", "Advanced", low=0, high=10**7
+        0,
+        "Steps between two checkpoints; 0 saves at every look at the validation rows.",
+        "Looks and checkpoints",
+        low=0,
+        high=10**7,
     )
     keep_checkpoints: int = setting(
-        3, "How many checkpoints stay on disk: the best one and the newest.", "Advanced", low=1, high=1000
+        3, "How many checkpoints stay on disk: the best one and the newest.", "Looks and checkpoints", low=2, high=1000
     )
     early_stopping: int = setting(
         0,
         "End after so many looks at the validation rows in a row without a better loss; 0 never ends early.",
-        "Advanced",
+        "Looks and checkpoints",
         low=0,
         high=1000,
     )
     samples: int = setting(
-        3, "Validation prompts answered by base and tuned at every look; 0 is none.", "Advanced", low=0, high=16
+        3,
+        "Validation prompts answered by base and tuned at every look; 0 is none.",
+        "Looks and checkpoints",
+        low=0,
+        high=16,
     )
     tracker: str = setting(
         "none",
         "Where the curves are sent, too; each needs its package.",
-        "Advanced",
+        "Looks and checkpoints",
         choices=("none", "trackio", "tensorboard", "wandb"),
     )
 

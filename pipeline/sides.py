@@ -5,6 +5,8 @@ Every load measures both sides by their logits before a single answer is shown.
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,10 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pipeline import jobs, model, template
+from pipeline import jobs, model, template, vocabulary, weights
 from pipeline.chat_templates import Template
 from pipeline.errors import Refused, UserError
-from pipeline.schema import Check, Model
+from pipeline.schema import Check, Message, Model
 
 ADAPTER = "default"
 BASE = "__base__"
@@ -26,16 +28,32 @@ PROBES = ("Hello", "What is the colour of the sky?", "Say this: The door is open
 TOLERANCE_32_BIT = 1e-5
 TOLERANCE_16_BIT = 1 / 20  # of the median difference between tuned and base
 
+# virtual tokens shift the positions, which PEFT counts anew
+warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Base and tuned, from one copy of the weights. `mode` is "mixed" or "in turn", or "base only" without an adapter."""
+    """Base and tuned, from one copy of the weights. `mode` is "mixed" or "in turn", or "base only" without an adapter.
+
+    `own_tokenizer` is what the base reads with: another one where the tuned side has tokens that the base lacks.
+    """
 
     adapted: Any
     tokenizer: Any
     template: Template
     mode: str
     self_test: dict[str, Check]
+    own_tokenizer: Any = None
+
+    def reader(self, side: str) -> Any:
+        """The tokenizer that "base" or "tuned" reads with."""
+        return self.own_tokenizer if side == "base" and self.own_tokenizer else self.tokenizer
+
+    @property
+    def same_ids(self) -> bool:
+        """Whether both sides read the same tokens."""
+        return self.own_tokenizer is None
 
     @property
     def trusted(self) -> bool:
@@ -44,7 +62,8 @@ class Pair:
 
 
 def open_base(named: Model) -> Pair:
-    """The base alone, for asking it before anything is trained."""
+    """The base alone, as it reads by itself, for asking it before anything is trained."""
+    named = dataclasses.replace(named, new_tokens="")
     tokenizer, chosen = model.tokenizer_and_template(named)
     return Pair(model.base(named), tokenizer, chosen, "base only", {})
 
@@ -56,16 +75,16 @@ def open_pair(named: Model) -> Pair:
             "This run has no adapter yet; train it to its end, or stop it, which keeps what it has learned."
         )
     tokenizer, chosen = model.tokenizer_and_template(named)
+    own = model.tokenizer(dataclasses.replace(named, new_tokens="")) if named.new_tokens else None
+    new = vocabulary.new_ids(tokenizer, named.new_tokens)
     base = model.base(named)
-    probe = pad_left(
-        [template.prompt_ids(tokenizer, chosen, [{"role": "user", "content": p}]) for p in PROBES],
-        tokenizer,
-        base.device,
-    )
-    bare = logits(base, probe)
-    adapted, complete = attach(base, Path(named.adapter))
+    asked: list[list[Message]] = [[{"role": "user", "content": probe}] for probe in PROBES]
+    probe = pad_left([template.prompt_ids(own or tokenizer, chosen, a) for a in asked], tokenizer, base.device)
+    bare = logits(base, probe)[..., : min(new, default=None)]
+    adapted, complete = attach(base, Path(named.adapter), new)
+    silence(adapted, new)
     mode, checks = proven(adapted, probe, bare)
-    return Pair(adapted, tokenizer, chosen, mode, {**checks, "adapter_complete": complete})
+    return Pair(adapted, tokenizer, chosen, mode, {**checks, "adapter_complete": complete}, own)
 
 
 def open_trusted(folder: Path) -> Pair:
@@ -81,8 +100,11 @@ def open_trusted(folder: Path) -> Pair:
 
 
 def proven(adapted: Any, probe: dict[str, torch.Tensor], bare: torch.Tensor) -> tuple[str, dict[str, Check]]:
-    """The mode to answer in, with its self-test: mixed where the adapter allows it and the test passes, else in turn."""
-    if can_mix(adapted.peft_config[ADAPTER]):
+    """The mode to answer in, with its self-test: mixed where the adapter allows it and the test passes, else in turn.
+
+    8-bit layers round by the largest inputs of the whole batch, so that the rows of one side would move the other's.
+    """
+    if can_mix(peft_config(adapted)) and not getattr(adapted, "is_loaded_in_8bit", False):
         try:
             checks = self_test(adapted, probe, bare, "mixed")
             if checks["base_is_base"].ok and checks["tuned_is_tuned"].ok:
@@ -114,11 +136,15 @@ def check_template(folder: Path, chosen: Template) -> None:
         )
 
 
-def attach(base: Any, adapter: Path) -> tuple[Any, Check]:
+def attach(base: Any, adapter: Path, new_ids: Sequence[int] = ()) -> tuple[Any, Check]:
     """The base with the adapter on it, and the proof that every tensor of the file found its place.
 
-    Raises UserError when one did not: half an adapter is another model (unsloth dropped 65 % of one silently).
+    `new_ids` are those of tokens that were trained and the base does not have. Raises UserError when a tensor found no
+    place: half an adapter is another model (unsloth dropped 65 % of one silently).
     """
+    if (adapter / weights.FACTS).exists():
+        return weights.attach(base, adapter), Check(True, 0.0, 0.0)
+    vocabulary.add_rows(base, list(new_ids))
     try:
         saved = load_file(adapter / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -141,9 +167,40 @@ def attach(base: Any, adapter: Path) -> tuple[Any, Check]:
     return adapted, Check(True, 0.0, 0.0)
 
 
+def silence(adapted: Any, new_ids: Sequence[int]) -> None:
+    """While the adapter is off the base can't say tokens it never had: their scores are minus infinity."""
+
+    def hook(module: Any, arguments: Any, output: Any) -> None:
+        if not adapted.has_active_enabled_adapter:
+            output.logits[..., list(new_ids)] = float("-inf")
+
+    if new_ids:
+        adapted.get_base_model().register_forward_hook(hook)
+
+
+def peft_config(adapted: Any) -> Any:
+    """The adapter's config; None where the base's own weights were trained, which is no matter of PEFT's."""
+    return None if isinstance(adapted, weights.Tuned) else getattr(adapted, "peft_config", {}).get(ADAPTER)
+
+
+def virtual_tokens(loaded: Any) -> int:
+    """How many virtual tokens stand before each prompt just now: none while the adapter is off."""
+    config = peft_config(loaded)
+    virtual = config is not None and config.is_prompt_learning and loaded.has_active_enabled_adapter
+    return int(config.num_virtual_tokens) if virtual else 0
+
+
+def context(pair: Pair) -> int | None:
+    """Tokens that the model reads, prompt and answer together, where its config says so."""
+    most: int | None = getattr(pair.adapted.config.get_text_config(), "max_position_embeddings", None)
+    return most and most - virtual_tokens(pair.adapted)
+
+
 def can_mix(config: Any) -> bool:
     """Whether PEFT switches this adapter per row. An allow-list: other kinds raise, or give the tuned answer on both."""
-    plain = type(config) is LoraConfig and not (config.use_dora or config.target_parameters or config.modules_to_save)
+    plain = type(config) is LoraConfig and not (
+        config.use_dora or config.target_parameters or config.modules_to_save or config.trainable_token_indices
+    )
     starts = config.init_lora_weights if plain else None
     return plain and starts in (True, False, "gaussian") and not getattr(config, "alora_invocation_tokens", None)
 
@@ -157,6 +214,7 @@ def self_test(adapted: Any, probe: dict[str, torch.Tensor], bare: torch.Tensor, 
     on = logits(adapted, both)
     names = [BASE] * count + [ADAPTER] * count
     mixed = logits(adapted, both, adapter_names=names) if mode == "mixed" else torch.cat([off[:count], on[count:]])
+    off, alone, on, mixed = (scores[..., : bare.shape[-1]] for scores in (off, alone, on, mixed))
     seen = probe["attention_mask"].bool()
     change = (on[count:] - off[:count])[seen].abs()
     half = model.compute_dtype(adapted) != torch.float32
@@ -186,9 +244,23 @@ def typical(one: torch.Tensor, other: torch.Tensor, seen: torch.Tensor) -> float
 @torch.no_grad()
 def logits(loaded: Any, batch: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
     """Scores of every position, in 32 bit: (rows, tokens, vocabulary)."""
+    if virtual_tokens(loaded):
+        return _unpadded(loaded, batch)
     positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     result: torch.Tensor = loaded(**batch, position_ids=positions, use_cache=False, **options).logits.float()
     return result
+
+
+def _unpadded(loaded: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The same for prompts with virtual tokens, row by row: padding would stand between those and the prompt."""
+    rows = []
+    for ids, seen in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True):
+        alone = ids[seen][None]
+        told = loaded(input_ids=alone, attention_mask=torch.ones_like(alone), use_cache=False).logits[0].float()
+        scores = told.new_zeros(len(ids), told.shape[-1])
+        scores[seen] = told[-alone.shape[1] :]
+        rows.append(scores)
+    return torch.stack(rows)
 
 
 def pad_left(prompts: Sequence[Sequence[int]], tokenizer: Any, device: torch.device) -> dict[str, torch.Tensor]:

@@ -73,7 +73,8 @@ def _show_event(progress: Progress, event: Event) -> None:
         text = f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s, {duration(values['eta_seconds'])} left"
         progress.update(task, completed=event.step, text=text)
     elif event.kind == "progress":
-        progress.update(task, completed=event.step, text=_sent(values) if "file" in values else "")
+        done = values.get("done") if event.step is None else event.step
+        progress.update(task, completed=done, total=values.get("of"), text=_sent(values) if "file" in values else "")
     elif event.kind == "validation":
         progress.console.print(f"  step {event.step}: validation loss {values['loss']:.3f}")
     elif event.text and event.kind != "failed":  # told by whoever followed, with the run's name

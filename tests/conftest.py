@@ -52,8 +52,8 @@ def new_run(tiny: Path, rows: int, **settings):
 
 @pytest.fixture
 def make_run(tiny: Path):
-    """Makes small runs: make_run(rows=48, model=folder, **TrainConfig fields)."""
-    return lambda rows=48, model=tiny, **settings: new_run(model, rows, **settings)
+    """Makes small runs that nobody watches: make_run(rows=48, model=folder, **TrainConfig fields)."""
+    return lambda rows=48, model=tiny, **settings: new_run(model, rows, **{"samples": 0, **settings})
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,13 +25,13 @@ QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "s
 WRONG_RUNS = ("no-such-run", "../../etc")
 # what a guest may do on a Space: look at shared runs and chat with them
 FOR_GUESTS = {
-    "data_look", "look", "data_count", "count", "data_rest", "fill", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
+    "data_look", "look", "data_count", "count", "data_rest", "fill", "suit", "show_method", "parameters", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
     "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
-    "publish_tick", "published_name", "attach", "runs",
+    "publish_tick", "published_name", "attach", "runs", "look_at_run", "open_run",
 }  # fmt: skip
 # of the events that get the chosen run: what only looks says it in its place, what needs no folder has nothing to say
 SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run"}
-NEEDS_NO_FOLDER = {"clear", "runs", "publish_tick"}
+NEEDS_NO_FOLDER = {"clear", "runs", "publish_tick", "look_at_run"}
 DECLARED: set[str] = set()
 
 
@@ -57,6 +59,12 @@ class Page:
 
     def call(self, event: str, *values, **named):
         return self.submit(event, *values, **named).result()
+
+    def with_settings(self, event: str, *values, **settings):
+        """An event that gets the whole form after these values: as it is drawn, but for these settings."""
+        inputs = [self.components[number]["props"] for number in self.events[event]["inputs"][len(values) :]]
+        given = {part["elem_id"].removeprefix("trainconfig-"): part.get("value") for part in inputs}
+        return self.call(event, *values, *({**given, **settings}.values()))
 
     def each(self, name: str, *values) -> list:
         """The answers of all events of this name."""
@@ -214,6 +222,22 @@ def test_rows_are_found_typed_and_corrected(page):
     assert page.call("data_decide", choice, '["duplicate", "keep"]')["choices"] == {"duplicate": "keep"}
 
 
+@calls("data_hub_look", "data_hub_peek", "data_hub_fetch", "data_hub_stop")
+def test_a_dataset_on_the_hub_is_looked_at_and_fetched(page, app):
+    """A private one with the token that is typed, which no answer repeats; what was looked at is what is fetched."""
+    rows = {name: b'{"prompt": "Hi?", "completion": "Ho."}\n' * n for name, n in (("train", 3), ("test", 2))}
+    files = {f"{name}.jsonl": content for name, content in rows.items()}
+    app[2].dataset("alice/by-api", files, private=True)
+    assert "it is private" in json.dumps(page.call("data_hub_look", "alice/by-api", ""))
+    found = page.call("data_hub_look", "alice/by-api", "hf_read")
+    assert "The first 3 rows" in json.dumps(found)
+    assert "The first 2 rows" in json.dumps(page.call("data_hub_peek", "default", "test", "hf_read"))
+    assert page.call("data_hub_stop") == "", "there is nothing to stop"
+    fetched = page.call("data_hub_fetch", "default", "test", "hf_read")
+    assert (app[1] / "uploads" / fetched[0]["upload"] / "alice__by-api-default-test.jsonl").is_file()
+    assert "hf_read" not in json.dumps([found, fetched])
+
+
 @calls("data_ask_base", "data_rest")
 def test_the_base_is_asked_a_row(page):
     """Its answer stands beside the row's own; leaving it there puts the button's help back."""
@@ -281,17 +305,34 @@ def test_a_run_is_shared_and_kept(page, runs):
 # --- Train
 
 
-@calls("fill", "learns_from", "plan", "about_model")
+@calls("fill", "suit", "show_method", "parameters", "learns_from", "plan", "about_model")
 def test_the_form_follows_its_choices(page):
-    """Preset, rows and model each change what stands beside them."""
-    quick, balanced = page.each("fill", "quick", "tiny-chat"), page.each("fill", "balanced", "tiny-chat")
+    """Preset, method, rows and model each change what stands beside them."""
+    quick, balanced = (page.each("fill", preset, "tiny-chat", "lora") for preset in ("quick", "balanced"))
     assert len({tuple(values) for values in quick}) == 1
     assert all(one[0] < other[0] for one, other in zip(quick, balanced, strict=True))  # epochs
     assert "tiny-yoda.jsonl" in page.call("learns_from", TINY, None)
-    assert all("144 steps" in said for said in page.each("plan", TINY, None, 3, 8, 0))
-    assert all("48 steps" in said for said in page.each("plan", TINY, None, 1, 8, 0))
-    assert "run-error" in page.call("about_model", "no such/model/at all")
-    assert "run-error" not in page.call("about_model", "tiny-chat")
+    for event in ("plan", "plan_1"):
+        assert "144 steps" in page.with_settings(event, TINY, None, "tiny-chat", epochs=3, batch_size=8)
+        assert "combined with Full" in page.with_settings(event, TINY, None, "tiny-chat", method="full", memory="4-bit")
+    assert page.call("suit", "tiny-chat", "full") < page.call("suit", "tiny-chat", "lora")
+    assert "virtual words" in page.call("show_method", "prompt-tuning")[0]
+    assert "278,528 of 3,286,272" in page.with_settings("parameters", "tiny-chat", rank=16)
+    assert "run-error" in page.call("about_model", "no such/model/at all", "own")
+    assert "run-error" not in page.call("about_model", "tiny-chat", "own")
+
+
+@calls("save_settings", "load_settings", "export_script", "use_checkpoint", "extend", "halt_start")
+def test_settings_and_scripts_go_out_and_come_in(page, tmp_path):
+    """What is saved is loaded again; a run without tokens or checkpoints says so."""
+    told = json.loads(page.with_settings("save_settings", "tiny-chat", "mine", rank=4, method="dora"))
+    file = tmp_path / told["file"]
+    file.write_text(told["text"])
+    assert page.call("load_settings", handle_file(file))[:4] == ("tiny-chat", "tiny-chat", None, "own")
+    assert "no rows as tokens yet" in str(page.submit("export_script", RUN).exception(timeout=120))
+    assert "checkpoint" in str(page.submit("use_checkpoint", RUN, None).exception(timeout=60))
+    assert "More epochs" in str(page.submit("extend", RUN, 0).exception(timeout=60))
+    page.call("halt_start")
 
 
 @calls(
@@ -299,7 +340,7 @@ def test_the_form_follows_its_choices(page):
 )
 def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     """A run is made of the form; cancel ends it now, resume starts its job again, stop asks it to save and end."""
-    chosen = page.call("train", TINY, None, "tiny-chat", "by api", **QUICK)
+    chosen, *_ = page.call("train", TINY, None, "tiny-chat", "by api", **QUICK)
     folder = runs / (chosen["value"] if isinstance(chosen, dict) else chosen)
     assert json.loads((folder / "config.json").read_text())["max_steps"] == 400
     assert "by api" in json.dumps(page.call("tick_run", folder.name))
@@ -316,6 +357,35 @@ def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     form = page.call("settings_of_run", folder.name)
     assert form[:3] == ("tiny-chat", "tiny-chat", None)
     assert {400, 200, 8} <= {value for value in form[3:] if isinstance(value, int)}
+    assert form[-3]["example"] == "tiny-yoda"
+
+
+@calls("look_at_run", "open_run", "rename_run", "compare_runs")
+def test_a_run_is_opened_renamed_and_laid_beside_another(page, runs):
+    """All runs on the page: each is opened by its name; its name changes everywhere, its id does not."""
+    assert page.call("open_run", RUN)["value"] == RUN
+    assert page.call("look_at_run", RUN)[1] == "tiny-yoda"
+    for bar, table, _ in page.each("rename_run", RUN, "by any name"):
+        assert bar["value"] == RUN
+        assert "by any name" in table
+    page.call("rename_run", RUN, "tiny-yoda")
+    assert texts.BESIDE_SAME in page.call("compare_runs", RUN, RUN)
+
+
+@calls("download_run", "ask_to_delete", "delete_run", "import_adapter")
+def test_a_run_is_downloaded_and_deleted(page, runs, tmp_path):
+    """The zip comes from the page's cache; deleting asks first. What is no adapter is refused before anything begins."""
+    copy = runs / "a-copy"
+    shutil.copytree(runs / RUN, copy)
+    found = page.call("download_run", copy.name, False)
+    with zipfile.ZipFile(found["value"] if isinstance(found, dict) else found) as packed:
+        assert "a-copy/config.json" in packed.namelist()
+    assert "tiny-yoda" in page.call("ask_to_delete", copy.name)
+    assert copy.exists()
+    assert page.call("delete_run", copy.name)[0]["value"] != copy.name
+    assert not copy.exists()
+    refused = page.submit("import_adapter", "", None, "", "auto", "", False, TINY, None).exception(timeout=60)
+    assert texts.BRING_NOTHING in str(refused)
 
 
 # --- Publish

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import catalogue, config, model
+from pipeline import catalogue, config, model, unavailable
 from pipeline.errors import UserError
 from pipeline.schema import Model, TrainConfig
 from tests.hub.server import Hub, Repo, serve
@@ -246,9 +246,9 @@ def test_without_a_network_what_is_here_still_works(ask, cache):
     with asker("http://127.0.0.1:9", cache) as offline:
         assert offline("alice/good") == described
         assert offline("alice/good", "base") == "LlamaForCausalLM"
-        assert offline("alice/elsewhere") == f"alice/elsewhere can't be loaded: {model.NOT_HERE}"
-        assert offline("alice/elsewhere", "base") == f"alice/elsewhere can't be loaded: {model.NOT_HERE}"
-        assert offline("alice/untold") == f"alice/untold can't be loaded: {model.NOT_HERE}"
+        assert offline("alice/elsewhere") == f"alice/elsewhere can't be loaded: {unavailable.NOT_HERE}"
+        assert offline("alice/elsewhere", "base") == f"alice/elsewhere can't be loaded: {unavailable.NOT_HERE}"
+        assert offline("alice/untold") == f"alice/untold can't be loaded: {unavailable.NOT_HERE}"
     assert "Retrying" not in (cache / "stderr.txt").read_text()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import events, files, home, jobs
+from pipeline import events, example, files, home, jobs
 from pipeline.__main__ import main, make_parser, one_object
 from pipeline.schema import Check, Event, Prepared, Run, Source, TrainConfig, settings
 
@@ -75,6 +76,42 @@ def test_list_and_status_tell_where_runs_stand(capsys, run):
     assert (one["loss"], one["validation_loss"], one["checkpoint"]) == (1.5, None, None)
 
 
+def test_a_run_is_renamed_compared_downloaded_and_deleted(capsys, tmp_path):
+    """Each verb's one object; nothing is deleted without --yes."""
+    one, other = example.install(), home.runs() / "a-copy"
+    shutil.copytree(one, other)
+    assert as_json(capsys, "rename", other.name, "another name")["name"] == "another name"
+    found = as_json(capsys, "diff", one.name, other.name)
+    assert [run["name"] for run in found["runs"]] == ["tiny-yoda", "another name"]
+    assert found["differences"] == []
+    assert found["curves"][0] == found["curves"][1]
+    assert found["metrics"]["rougeL"][0] == found["metrics"]["rougeL"][1]
+    file = tmp_path / "mine.zip"
+    packed = as_json(capsys, "download", other.name, "--out", str(file))
+    assert packed == {"run": other.name, "file": str(file), "bytes": file.stat().st_size}
+    assert main(["delete", other.name]) == 2
+    assert "say so with --yes" in capsys.readouterr().err
+    assert as_json(capsys, "delete", other.name, "--yes")["deleted"]
+    assert [run["run"] for run in as_json(capsys, "list")["runs"]] == [one.name]
+
+
+def test_a_person_reads_what_differs(capsys, make_run):
+    """A table of the settings that are not the same, then of what came of them."""
+    one, other = make_run(rows=4, rank=4), make_run(rows=4, rank=8)
+    assert main(["diff", one.name, other.name]) == 0
+    printed = capsys.readouterr().out
+    assert "rank" in printed
+    assert "learning_rate" not in printed
+    assert "What came of them" in printed
+
+
+def test_an_adapter_is_imported(capsys):
+    """One object, as of a run that was trained; it is in the list."""
+    found = as_json(capsys, "import", str(ROOT / "examples" / "tiny-yoda-run" / "adapter"), "--name", "theirs")
+    assert (found["status"], found["imported"], found["name"]) == ("finished", True, "theirs")
+    assert [run["run"] for run in as_json(capsys, "list")["runs"]] == [found["run"]]
+
+
 def test_without_json_a_person_reads_it(capsys, run, rows):
     """A table that names the run; brackets and colons in rows are text, not mark-up."""
     assert main(["list"]) == 0
@@ -109,6 +146,12 @@ def test_answers_are_shown_letter_by_letter(capsys, run):
         (["preview", "ROWS"], "the following arguments are required: --model"),
         (["status", "../../x"], "There is no run '../../x'"),
         (["stop", "none"], "There is no run 'none'"),
+        (["adopt", "none"], "the following arguments are required: --step"),
+        (["adopt", "none", "--step", "3"], "There is no run 'none'"),
+        (["resume", "none", "--epochs", "many"], "argument --epochs: invalid float value: 'many'"),
+        (["diff", "none"], "the following arguments are required: run"),
+        (["import", "/no/such/folder"], "there is no folder or zip '/no/such/folder'"),
+        (["download", "none"], "There is no run 'none'"),
         (["run", "none.json"], "There is no config file none.json"),
         (["run", "none.json", "--length-grouping", "maybe"], "'maybe' is not true or false"),
         (["run", "CONFIG"], "did you mean 'learning_rate'?"),

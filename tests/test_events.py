@@ -230,3 +230,51 @@ def test_a_handover_ends_by_itself(file):
     assert not view.handing_over(view.last_time - 3600), "the clock was set back"
     told(file, "started", job="evaluate", pid=1)
     assert not events.read(file).handing_over(view.last_time + 1)
+
+
+def test_answers_that_were_watched_are_kept_by_step(file):
+    """Samples of every look, forgotten where a resumed training will ask again; they are no value of the job's."""
+    answer = {"row": 1, "prompt": "p", "reference": "r", "base": "b", "tuned": "t"}
+    told(file, "started", pid=1, from_step=0)
+    for step in (2, 4, 6):
+        told(file, "samples", step=step, samples=[{**answer, "tuned": str(step)}, "no answer"])
+    view = events.read(file)
+    assert [(step, [a["tuned"] for a in answers]) for step, answers in view.samples] == [
+        (2, ["2"]),
+        (4, ["4"]),
+        (6, ["6"]),
+    ]
+    assert "samples" not in view.jobs["train"].values
+    told(file, "started", pid=2, from_step=4)
+    assert [step for step, _ in events.read(file).samples] == [2, 4]
+
+
+def test_only_the_newest_answers_are_kept(file):
+    """A look after every step of a long run does not fill the memory of the page."""
+    for step in range(events.MOST_SAMPLES + 50):
+        told(file, "samples", step=step, samples=[])
+    kept = [step for step, _ in events.read(file).samples]
+    assert kept == list(range(50, events.MOST_SAMPLES + 50))
+
+
+def test_warnings_are_notes_that_call_for_a_decision(file):
+    """Each is a note as well, in its order."""
+    told(file, "note", text="Something to know.")
+    told(file, "note", text="Something to decide.", warning=True)
+    view = events.read(file)
+    assert view.notes == ("Something to know.", "Something to decide.")
+    assert view.warnings == ("Something to decide.",)
+
+
+def test_how_far_a_phase_is_ends_with_it(file):
+    """Rows tokenized or batches evaluated are counted apart from steps, and another phase begins at nothing."""
+    told(file, "started", pid=1)
+    told(file, "phase", phase="training", steps=9)
+    told(file, "loss", step=3, loss=1.0)
+    told(file, "phase", phase="evaluating", steps=9)
+    told(file, "progress", done=2, of=5)
+    job = events.read(file).jobs["train"]
+    assert (job.phase, job.step, job.steps, job.done, job.of) == ("evaluating", 3, 9, 2, 5)
+    told(file, "phase", phase="training", steps=9)
+    job = events.read(file).jobs["train"]
+    assert (job.step, job.steps, job.done, job.of) == (3, 9, 0, 0)

@@ -19,7 +19,8 @@ HEAVY = {"torch", "transformers", "datasets", "trl", "peft", "accelerate", "bits
 MODELS = HEAVY - {"gradio"}
 LIGHT = [
     "schema", "config", "events", "checkpoints", "files", "home", "locks", "device", "job", "jobs", "dataset",
-    "inspection", "terminal", "card", "publish", "__main__",
+    "inspection", "terminal", "card", "publish", "run_folder", "archive", "differences", "curves", "unpacking", "following",
+    "run_verbs", "methods", "estimate", "__main__",
 ]  # fmt: skip
 DISTRIBUTIONS = {
     "jinja2": "Jinja2",

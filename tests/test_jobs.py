@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import device, events, home, job, jobs
+from pipeline import checkpoints, device, events, files, home, job, jobs
 from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.schema import Event, Prepared, Row, Run, Source, TrainConfig
@@ -325,6 +325,96 @@ def test_resume_goes_on_where_the_run_is(toy, run):
     assert jobs.job_status(run, "evaluate") == "finished"
     assert jobs.resume(run) == ""
     assert [event.job for event in kinds(run, "started")] == ["train", "train", "evaluate"]
+
+
+def done(run: Path) -> None:
+    """A run whose training and evaluation are told to be done."""
+    for name in ("train", "evaluate"):
+        for kind in ("started", "finished"):
+            events.append(run / "events.jsonl", Event(kind, name, time.time(), None, {"pid": 1, "from_step": 0}))
+
+
+def test_a_finished_run_is_trained_on_for_more_epochs(toy, run):
+    """Its settings ask for them, its history tells when; it is trained, then judged again."""
+    done(run)
+    toy(DONE)
+    toy(DONE, "evaluate")
+    (run / "chosen.json").write_text('{"step": 1}')
+    jobs.extend(run, 5)
+    assert ended(run) == "finished"
+    assert [event.job for event in kinds(run, "started")] == ["train", "evaluate"] * 2
+    assert jobs.load(run).config == TrainConfig(rank=4, epochs=5.0)
+    [extended] = jobs.read_json(run / "run.json")["extended"]
+    assert extended["epochs"] == 5.0
+    assert abs(extended["time"] - time.time()) < 60
+    assert not (run / "chosen.json").exists(), "training chooses anew"
+
+
+@pytest.mark.parametrize("epochs", [3.0, 1, 0, -1, float("nan"), 1001])
+def test_more_epochs_are_more(toy, run, epochs):
+    """As many as before, fewer, or more than any training may have: nothing is changed and nothing begins."""
+    done(run)
+    before = {name: (run / name).read_bytes() for name in ("config.json", "run.json", "events.jsonl")}
+    with pytest.raises(UserError, match="epochs: "):
+        jobs.extend(run, epochs)
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_a_run_that_can_not_go_on_keeps_its_settings(toy, run):
+    """Where the job does not begin, the epochs are what they were."""
+    done(run)
+    (run.parents[2] / "toys" / "train.py").write_text("import sys\nsys.exit('no')")
+    with pytest.raises(UserError, match="ended before it began"):
+        jobs.extend(run, 5)
+    assert jobs.load(run).config.epochs == 3.0
+    assert "extended" not in jobs.read_json(run / "run.json")
+
+
+def test_an_imported_run_has_nothing_to_learn_from(run):
+    """It says so."""
+    files.write_json(run / "run.json", {**jobs.read_json(run / "run.json"), "imported": True})
+    with pytest.raises(UserError, match="was imported"):
+        jobs.extend(run, 5)
+
+
+def checkpoint(run: Path, step: int) -> None:
+    folder = run / checkpoints.FOLDER / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"x")
+    checkpoints.seal(folder)
+
+
+def test_another_checkpoint_is_adopted_and_then_judged(toy, run):
+    """What was said of the adapter before holds no longer, from the moment the job begins; training itself stays done."""
+    done(run)
+    checkpoint(run, 7)
+    toy(
+        "job.phase('asleep')\nwhile not (job.folder / 'go').exists():\n    time.sleep(0.01)\nreturn 'finished', {}",
+        "adopt",
+    )
+    toy(DONE, "evaluate")
+    assert jobs.job_status(run, "evaluate") == "finished"
+    jobs.adopt(run, 7)
+    assert jobs.read_json(run / "chosen.json") == {"step": 7}
+    until(lambda: jobs.phase(run) == "adopt: asleep")
+    assert (jobs.status(run), jobs.job_status(run, "evaluate")) == ("running", "new")
+    (run / "go").touch()
+    assert ended(run) == "finished"
+    assert [event.job for event in kinds(run, "started")] == ["train", "evaluate", "adopt", "evaluate"]
+    assert jobs.job_status(run, "evaluate") == "finished"
+
+
+def test_an_adoption_that_was_not_judged_is_judged_by_resume(toy, run):
+    """Resume judges, it does not train again."""
+    done(run)
+    checkpoint(run, 7)
+    toy("return 'stopped', {}", "adopt")
+    toy(DONE, "evaluate")
+    jobs.adopt(run, 7)
+    until(lambda: not jobs.working(run))
+    assert jobs.resume(run) == "evaluate"
+    assert ended(run) == "finished"
+    assert jobs.resume(run) == ""
 
 
 def test_a_half_written_event_is_mended_by_the_next_job(toy, run):

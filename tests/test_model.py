@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pipeline import model
+from pipeline import model, vocabulary
 from pipeline.errors import UserError
 from pipeline.schema import Model
 
@@ -73,7 +73,7 @@ def test_tokenizer_of_another_model_is_refused(tiny):
     """A token the embedding has no row for would be an index error in the middle of a run."""
     named = Model(str(tiny))
     tokenizer, base = model.tokenizer(named), model.base(named)
-    model.check_vocabulary(base, tokenizer)
+    vocabulary.check(base, tokenizer)
     tokenizer.add_tokens(["<one more>"])
     with pytest.raises(UserError, match=r"1501 tokens and the model knows 1500"):
-        model.check_vocabulary(base, tokenizer)
+        vocabulary.check(base, tokenizer)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import statistics
 from pipeline.statistics import Count
-from ui import pictures
+from ui import pictures, texts
 
 ATTACK = '"><img src=x onerror=alert(1)>'
 
@@ -108,7 +108,7 @@ def test_nothing_is_drawn_outside(lengths, max_length):
 def test_no_figure_hides_the_others():
     """The percentiles are a table with a head for every figure."""
     table = Elements(pictures.percentiles(described(*range(1, 101), 5000)))
-    assert len(table.of("th")) == 2 + len(pictures.PERCENTILES)
+    assert len(table.of("th")) == 2 + len(texts.PERCENTILES)
     assert "5,000" in table.text
 
 
@@ -125,7 +125,11 @@ def test_a_sample_is_named_as_one():
 
 
 def test_the_suggestion_says_what_it_holds():
-    assert '<b data-suggested="128">128</b>, which holds every row.' in pictures.suggestion(described(100, 90))
+    told = pictures.suggestion(described(100, 90))
+    assert "Suggested max length: 128, which holds every row." in told
+    (button,) = Elements(told).of("button")
+    assert (button["type"], button["data-suggested"]) == ("button", "128")
+    assert not Elements(pictures.suggestion(described(100, 90, max_length=128))).of("button")
     told = pictures.suggestion(described(*[100] * 980, *[9000] * 20))
     assert "which holds 98 % of the rows; the few longer ones" in told
     told = pictures.suggestion(described(*[1000] * 10, *[10] * 10, context=512))

@@ -68,12 +68,29 @@ def test_other_settings_are_another_question(tmp_path, model):
     assert len(shares) == 3
 
 
+def test_another_role_reads_no_file_again(tmp_path):
+    """What a column is taken for, and what is done about a finding, change what is made of the rows, not the rows."""
+    source = write(
+        tmp_path / "rows.jsonl", [{"a": "Question", "b": f"Answer {i}", "c": f"Other {i}"} for i in range(9)]
+    )
+    found = ask(reader.columns, source=source)
+    read, answers = reader._records.cache_info().misses, []
+    for answer, other in ("bc", "cb"):
+        said = {**source, "columns": {"a": "prompt", answer: "completion", other: "ignore"}}
+        answers.append(ask(reader.columns, source=said)["first"][0]["messages"][-1]["content"])
+        assert ask(reader.inspect, source={**said, "choices": {"duplicate": "keep"}}, model=None, **ASKED)["rows"] == 9
+    assert reader._records.cache_info().misses == read
+    assert answers == ["Answer 0", "Other 0"]
+    assert ask(reader.columns, source=source) == found
+
+
 def test_it_remembers_little(tmp_path, model):
     """However many files are looked at, a few stay in memory."""
     for place in range(6):
         source = write(tmp_path / f"{place}.jsonl", ROWS)
         ask(reader.preview, source=source, model=model, number=1, **ASKED)
     assert reader._prepared.cache_info().currsize <= 2
+    assert reader._records.cache_info().currsize <= 3
 
 
 def test_walking_stays_within_the_rows_that_can_be_used(tmp_path, model):

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
 
-from pipeline import adapters, model, template, train
+from pipeline import adapters, model, template, tokens, train
 from pipeline.errors import UserError
 from pipeline.schema import Model, Row, TrainConfig
 from pipeline.template import IGNORED
@@ -109,8 +109,8 @@ def oracle_batches(tokenizer, chosen, folder: Path) -> None:
     """What comes out of the trainer's collator, row by row, is what the preview shows; none is missing."""
     config = TrainConfig(batch_size=2, max_length=MAX_LENGTH, rank=2)
     examples = made(tokenizer, chosen).examples
-    parts = {"train": train._as_dataset(examples), "validation": train._as_dataset(())}
-    adapted = adapters.fresh(dummy(tokenizer), config, recompute=False)
+    parts = {"train": tokens.as_dataset(examples), "validation": tokens.as_dataset(())}
+    adapted = adapters.fresh(dummy(tokenizer), tokenizer, config, recompute=False)
     trainer = train.make_trainer(adapted, tokenizer, parts, config, folder, [])
     seen = []
     for batch in trainer.get_train_dataloader():

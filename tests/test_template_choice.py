@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import adapters, chat_templates, dataset, evaluate, jobs, masks, model, rendering, sides, template, train
+from pipeline import (
+    adapters,
+    chat_templates,
+    dataset,
+    evaluate,
+    jobs,
+    masks,
+    model,
+    rendering,
+    sides,
+    template,
+    tokens,
+    train,
+)
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.schema import Model, Row, Run, Source, TrainConfig
@@ -336,10 +349,10 @@ def test_padding_never_hides_a_stop_token(tiny, tmp_path):
     tokenizer = other(tiny, lambda tokenizer: setattr(tokenizer, "pad_token", tokenizer.eos_token))
     found = template.choose(tokenizer)
     examples = template.tokenize(tokenizer, found, [talk("Hi", "Fox."), talk("So?", "The owl sleeps.")], 100, "answers")
-    parts = {"train": train._as_dataset(examples.examples), "validation": train._as_dataset(())}
+    parts = {"train": tokens.as_dataset(examples.examples), "validation": tokens.as_dataset(())}
     config = TrainConfig(batch_size=2, rank=2)
     trainer = train.make_trainer(
-        adapters.fresh(dummy(tokenizer), config, recompute=False), tokenizer, parts, config, tmp_path, []
+        adapters.fresh(dummy(tokenizer), tokenizer, config, recompute=False), tokenizer, parts, config, tmp_path, []
     )
     (batch,) = trainer.get_train_dataloader()
     assert (batch["attention_mask"] == 0).any()
@@ -472,7 +485,7 @@ def test_a_resumed_run_keeps_its_template(phi_run, tmp_path):
 def test_a_run_that_would_lose_every_answer_says_what_would_do(make_run, tiny):
     """Nothing is trained, and the length that cuts nothing is told."""
     folder = make_run(max_length=8)
-    rows = [row for part in train.TRAINED_PARTS for row in dataset.read_part(folder, part)]
+    rows = [row for part in tokens.PARTS for row in dataset.read_part(folder, part)]
     lengths = [len(template.preview(*chosen(tiny, "own"), row, 1000, "answers")["ids"]) for row in rows]
     told = rf"every answer lies beyond max_length; {max(lengths)} tokens would cut no row\. Raise"
     with pytest.raises(UserError, match=told):

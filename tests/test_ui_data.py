@@ -65,13 +65,19 @@ def messy(folder: Path) -> Path:
     return file
 
 
-def looked(choice, number=None, view="text", asked=DEFAULT) -> list:
-    """Everything `look` yields, in order."""
+def updates(told) -> list:
+    """Everything that a handler yields, in order."""
 
     async def gather():
-        return [update async for update in rows.look(None, None, number, view, False, choice, *asked)]
+        return [update async for update in told]
 
     return asyncio.run(gather())
+
+
+def looked(choice, number=None, view="text", asked=DEFAULT, at=0) -> list:
+    """What `look` yields but for the word that it takes its time, which a busy machine may hear."""
+    found = updates(rows.look(None, None, at, number, view, False, choice, *asked))
+    return [update for update in found if "<progress" not in str(update[1])]
 
 
 # --- what a choice means
@@ -174,17 +180,46 @@ def test_a_file_that_cannot_be_read_changes_nothing_but_says_why(tmp_path, home)
 
 def test_walking_shows_the_next_row_and_its_number():
     """Also to a row that is not used: its number stays in the field, and the reason is told."""
-    number, shown, answer = rows.show(None, None, "next", 2, "text", False, "", TINY, *DEFAULT)
-    assert (number, answer) == (3, "")
+    number, shown, answer, at = rows.show(None, None, "next", 2, "text", False, "", TINY, *DEFAULT)
+    assert (number, answer, at) == (3, "", 3)
     assert texts.ROW_TITLE.format(row=3) in shown
 
 
 def test_a_row_that_is_not_used_says_why(tmp_path):
     upload = {"upload": uploads.keep(messy(tmp_path))}
-    number, shown, _ = rows.show(None, None, "problem", 1, "text", False, "", upload, *DEFAULT)
+    number, shown, *_ = rows.show(None, None, "problem", 1, "text", False, "", upload, *DEFAULT)
     assert number == 5
     assert "an empty answer" in shown
     assert rows.show(None, None, "next", 4, "text", False, "", upload, *DEFAULT)[0] == 6
+
+
+def test_a_search_that_ended_meanwhile_is_not_undone():
+    """A look that was asked while row 2 was shown shows the row that is shown by now; another choice begins anew."""
+    told = looked(TINY, 2, at=9)[0]
+    assert (told[4].value, told[8]) == (9, 9)
+    assert texts.ROW_TITLE.format(row=9) in told[5]
+    assert looked(TINY, 0, at=9)[0][8] == 2
+
+
+def test_a_file_that_takes_its_time_says_so(tmp_path, monkeypatch):
+    """Its name stands where the counts will; the row of another choice goes, the row of the same one stays."""
+    monkeypatch.setattr(rows, "PATIENCE_SECONDS", 0.0)
+    choice = {"upload": uploads.keep(messy(tmp_path))}
+    for number, row in ((0, ""), (3, gr.skip())):
+        first = updates(rows.look(None, None, 0, number, "text", False, choice, *DEFAULT))[0]
+        assert texts.READING_FILE.format(name="messy.jsonl") in first[1]
+        assert first[5] == row
+
+
+def test_a_row_that_judges_or_steers_is_not_said_to_be_learned():
+    """Its marked tokens are the same; what stands beside them is what they are for."""
+    for part in ("validation", "held_out"):
+        shown = preview.row({**SHOWN, "part": part}, "text")
+        assert f"<mark>{texts.MARKED[part]}</mark>" in shown
+        assert "<mark>hi there</mark>" in shown
+        assert texts.AS_TRAINED not in shown
+        assert not re.search(r"\d learned|<mark>learned", shown)
+    assert "2 learned" in preview.row(SHOWN, "text")
 
 
 def test_the_way_to_problems_is_there_only_where_there_are_some(tmp_path):
@@ -207,11 +242,7 @@ def test_guests_bring_no_data(monkeypatch):
 
 def test_the_base_answers_beside_the_reference(tmp_path):
     """The model is asked everything before the last answer; the buttons are as before in the end."""
-
-    async def gather():
-        return [update async for update in ask_base.ask(None, None, 2, TINY, *DEFAULT)]
-
-    told = asyncio.run(gather())
+    told = updates(ask_base.ask(None, None, 2, TINY, *DEFAULT))
     html = told[-2][0]
     assert "The wooden flute, Umar moves." in html  # the reference
     assert "tokens/s" in html  # the answer is whole
@@ -318,7 +349,7 @@ def test_a_decision_the_page_never_sends_is_a_sentence(decision):
 
 def test_a_row_is_found_by_its_words():
     """The next one that holds them; none is told."""
-    number, shown, _ = rows.show(None, None, "find", 0, "text", False, "wooden", TINY, *DEFAULT)
+    number, shown, *_ = rows.show(None, None, "find", 0, "text", False, "wooden", TINY, *DEFAULT)
     assert "wooden" in shown
     assert rows.show(None, None, "find", number, "text", False, "wooden", TINY, *DEFAULT)[0] != number
     with pytest.raises(gr.Error, match="No row"):

@@ -1,17 +1,20 @@
 """The Train tab: the form becomes a run, the run's folder becomes what is shown, each button does what it says."""
 
-import dataclasses
+import asyncio
 import json
 import shutil
+import threading
 import time
 
 import gradio as gr
 import pytest
 
-from pipeline import catalogue, jobs
+from pipeline import catalogue, config, counting, dataset, inspection, jobs, uploads
+from pipeline.errors import UserError
 from pipeline.events import View, append
-from pipeline.schema import Event, TrainConfig, Visitor, settings
-from ui import children, data, form, live, texts, train, watch
+from pipeline.methods import METHODS
+from pipeline.schema import PARTS, Event, Source, TrainConfig, Visitor
+from ui import children, data, form, live, plan, saved, settings, start, texts, train, watch
 
 OWNER, GUEST = Visitor("owner", True), Visitor("guest", False)
 CHOICE = {"example": "tiny-yoda"}
@@ -40,11 +43,26 @@ def shown(folder, seen=None):
 
 
 @pytest.fixture
-def reader(home):
-    """The page's reader, started anew: it lives in the home it was started with."""
-    children.READER.end()
-    yield children.READER
-    children.READER.end()
+def helpers(home):
+    """The page's reader and counter, started anew: they live in the home they were started with."""
+    for helper in (children.READER, children.COUNTER):
+        helper.end()
+    yield
+    for helper in (children.READER, children.COUNTER):
+        helper.end()
+
+
+def begin(told=None, **asked):
+    """Every update that a start sends; those before a refusal are in `told`."""
+    told = [] if told is None else told
+
+    async def gather():
+        given = {"choice": CHOICE, "system": None, "model": "tiny-chat", "name": None, **QUICK, **asked}
+        async for update in start.start(None, None, **given):
+            told.append(update)
+
+    asyncio.run(gather())
+    return told
 
 
 def skipped(update):
@@ -64,8 +82,13 @@ def test_every_setting_is_drawn_once_on_the_two_tabs():
     with gr.Blocks(analytics_enabled=False):
         here, there = train.draw().fields, data.draw().fields
     assert not here.keys() & there.keys()
-    assert here.keys() | there.keys() == set(train.FIELDS)
-    assert all(len(settings(TrainConfig)[name].choices) == 1 for name in settings(TrainConfig).keys() - {*train.FIELDS})
+    assert here.keys() | there.keys() == set(settings.FIELDS)
+
+
+def test_every_group_of_settings_has_a_heading():
+    """A new group without one would break the page."""
+    groups = {wish.group for wish in train.settings_of(TrainConfig).values()}
+    assert groups == texts.SETTING_GROUPS.keys()
 
 
 def test_every_offered_model_can_be_chosen():
@@ -74,34 +97,54 @@ def test_every_offered_model_can_be_chosen():
 
 
 @pytest.mark.parametrize("model", [None, "somebody/else", *(offer.id for offer in catalogue.offers())])
-@pytest.mark.parametrize("preset", train.PRESETS)
+@pytest.mark.parametrize("preset", settings.PRESETS)
 def test_a_preset_is_a_valid_config(preset, model):
-    """For every model; and the bundled one's balanced preset is the example's own settings."""
-    values = train.preset_values(preset, model)
-    assert values.keys() == set(train.PRESET_FIELDS)
-    TrainConfig(**values)
+    """For every model and method; and the bundled one's balanced preset is the example's own settings."""
+    for method in METHODS:
+        values = settings.preset_values(preset, model, method)
+        assert values.keys() == set(settings.PRESET_FIELDS)
+        TrainConfig(**values)
+        assert values["learning_rate"] > 0
     if (preset, model) == ("balanced", "tiny-chat"):
-        example = json.loads((train.config.ROOT / "examples" / "tiny-yoda.json").read_text())
-        assert values == {name: example[name] for name in values}
+        example = config.read(config.ROOT / "examples" / "tiny-yoda.json").config
+        values = settings.preset_values(preset, model)
+        assert values == {name: getattr(example, name) for name in values}
 
 
 def test_a_preset_fills_nothing_where_settings_were_changed_by_hand():
     """No preset is chosen then; another model must not overwrite them."""
-    assert all(map(skipped, train.fill(None, None, None, "tiny-chat")))
-    assert train.fill(None, None, "quick", "tiny-chat")[0] == 1.0
+    assert all(map(skipped, settings.fill(None, None, None, "tiny-chat", "lora")))
+    assert settings.fill(None, None, "quick", "tiny-chat", "lora")[0] == 1.0
 
 
-def test_the_plan_counts_the_rows_or_names_the_number_that_cannot_be(reader):
-    """Rows come from the reader; a wrong number is said before the start."""
-    assert "380 rows, 3 epochs = 144 steps" in train.plan(None, None, CHOICE, None, 3, 8, 0)
-    assert "epochs" in train.plan(None, None, CHOICE, None, 0, 8, 0)
-    assert train.plan(None, None, {"upload": "0" * 32}, None, 3, 8, 0) == ""
+@pytest.mark.parametrize(
+    ("method", "model", "rate"),
+    [
+        ("lora", None, 2e-4), ("full", None, 2e-5), ("prompt-tuning", None, 3e-2),
+        ("lora", "tiny-chat", 3e-3), ("full", "tiny-chat", 3e-4), ("prompt-tuning", "tiny-chat", 3e-2),
+    ],
+)  # fmt: skip
+def test_a_method_brings_its_usual_learning_rate(method, model, rate):
+    """A model that wants faster steps wants them in full fine-tuning as well; virtual tokens are not its layers."""
+    assert settings.suit(None, None, model, method) == pytest.approx(rate)
 
 
-def test_the_line_of_what_is_learned_from():
-    """The file's name, escaped; without a choice, what to do."""
-    assert "tiny-yoda.jsonl" in train.learns_from(None, None, CHOICE, None)
-    assert texts.LEARNS_FROM_NOTHING in train.learns_from(None, None, {"upload": "0" * 32}, None)
+def test_a_method_shows_only_what_it_looks_at():
+    """Its own sentence, its own settings; what can't be merged says so before anything is trained."""
+    for name, method in METHODS.items():
+        said, *updates = settings.show_method(None, None, name)
+        assert method.sentence in said
+        assert method.unmerged in said
+        seen = {field for field, update in zip(settings.OWN, updates, strict=True) if update["visible"]}
+        assert seen == set(method.uses)
+
+
+def test_what_a_method_does_not_look_at_refuses_nothing():
+    """A field that was filled in for another method is hidden, and must not stand in the way."""
+    left = {"method": "lora", "new_tokens": "<note>", "virtual_tokens": 0, "rank": 4}
+    assert settings.read(left) == TrainConfig(rank=4)
+    with pytest.raises(UserError, match="virtual_tokens"):
+        settings.read({**left, "method": "prompt-tuning"})
 
 
 # --- what is shown
@@ -111,11 +154,12 @@ def test_thinning_keeps_the_ends_and_the_extremes():
     """A spike of one step must not vanish from a long curve."""
     points = [(step, 1.0) for step in range(5000)]
     points[1234], points[4321] = (1234, 9.0), (4321, -3.0)
-    thin = live.thin(points)
+    thin = live.curve(View(curve=tuple(points)))["train"]
     assert len(thin) <= live.POINTS
     assert thin == sorted(thin)
     assert {points[0], points[-1], points[1234], points[4321]} <= set(thin)
-    assert live.thin(points[: live.POINTS]) == points[: live.POINTS]
+    few = points[: live.POINTS]
+    assert live.curve(View(curve=tuple(few)))["train"] == few
 
 
 def test_a_curve_is_told_in_words_and_holds_numbers_only():
@@ -180,10 +224,10 @@ def test_exact_answers_judge_only_where_there_are_any():
 @pytest.mark.parametrize(
     ("ending", "values", "sentence", "offered"),
     [
-        ("", {}, "Resume goes on from step 0", {"start", "resume", "reuse"}),
-        ("stopped", {"kept": True}, texts.STOPPED_KEPT, {"start", "resume", "reuse"}),
-        ("failed", {"text": "The loss overflowed."}, "The loss overflowed.", {"start", "resume", "reuse"}),
-        ("finished", {}, texts.INTERRUPTED_JUDGING, {"start", "resume", "reuse"}),
+        ("", {}, "Resume goes on from step 0", {"start", "resume", "reuse", "script"}),
+        ("stopped", {"kept": True}, texts.STOPPED_KEPT, {"start", "resume", "reuse", "script"}),
+        ("failed", {"text": "The loss overflowed."}, "The loss overflowed.", {"start", "resume", "reuse", "script"}),
+        ("finished", {}, texts.INTERRUPTED_JUDGING, {"start", "resume", "reuse", "script"}),
     ],
 )
 def test_a_run_says_what_came_of_it_and_offers_what_makes_sense(make_run, ending, values, sentence, offered):
@@ -205,7 +249,7 @@ def test_a_finished_run_leads_to_compare(trained_run, home):
     folder = home / "runs" / trained_run.name
     shutil.copytree(trained_run, folder)
     (folder / "held_out.jsonl").write_text("")
-    assert buttons(folder).keys() == {"start", "reuse", "compare"}
+    assert buttons(folder).keys() == {"start", "reuse", "script", "compare"}
     assert texts.NOT_JUDGED in shown(folder)["panel"]
 
 
@@ -226,11 +270,14 @@ def test_a_guest_starts_nothing(make_run, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "somebody/space")
     folder = make_run()
     jobs.share(folder, True)
-    for handler in (watch.stop, watch.cancel, watch.resume, train.reuse):
+    for handler in (watch.stop, watch.cancel, watch.resume, saved.reuse, saved.script):
         with pytest.raises(gr.Error, match="Only the owner may"):
             handler(None, None, folder.name)
+    for handler in (watch.use_checkpoint, watch.extend):
+        with pytest.raises(gr.Error, match="Only the owner may"):
+            handler(None, None, folder.name, 1)
     with pytest.raises(gr.Error, match="Only the owner may train"):
-        train.start(None, None, CHOICE, None, "tiny-chat", "x")
+        begin()
 
 
 def test_no_run_and_a_damaged_one_are_told_in_the_panel(make_run):
@@ -265,15 +312,6 @@ def test_a_tick_sends_only_what_changed(make_run):
     assert skipped(changed["curve"])
 
 
-def test_settings_of_a_run_go_back_into_the_form(make_run):
-    """Every field of the form as that run had it, its model by name, and no preset that would overwrite them."""
-    folder = make_run(rank=4, memory="32-bit", target_modules="q_proj")
-    model, other, preset, *values = train.reuse(None, None, folder.name)
-    assert (model, other, preset) == ("tiny-chat", "tiny-chat", None)
-    asked = dataclasses.asdict(jobs.load(folder).config)
-    assert dict(zip(train.FIELDS, values, strict=True)) == {name: asked[name] for name in train.FIELDS}
-
-
 # --- the buttons, for real
 
 
@@ -284,17 +322,17 @@ def wait(folder, *states, seconds=120):
         time.sleep(0.1)
 
 
-def test_start_stop_and_resume(home, reader):
+def test_start_stop_and_resume(home, helpers):
     """The form becomes a run that is chosen at the top and works; stop keeps, resume goes on from there to the end."""
-    update = train.start(None, None, CHOICE, None, "tiny-chat", "my <run>", **{**QUICK, "max_steps": 400})
+    update = begin(name="my <run>", max_steps=400)[-1][0]
     folder = home / "runs" / update.value
     config = json.loads((folder / "config.json").read_text())
     assert (config["name"], config["model"], config["max_steps"]) == ("my <run>", "tiny-chat", 400)
-    assert buttons(folder).keys() == {"start", "stop", "cancel", "reuse"}
+    assert buttons(folder).keys() == {"start", "stop", "cancel", "reuse", "script"}
     while not jobs.view(folder).curve:
         time.sleep(0.1)
     drawn = shown(folder)
-    assert texts.RUN_PHASES["training"] in drawn["panel"]
+    assert "of 48" in drawn["panel"]
     assert drawn["curve"]["train"]
     assert drawn["timer"].active
     watch.stop(None, None, folder.name)
@@ -310,8 +348,46 @@ def test_start_stop_and_resume(home, reader):
 
 def test_a_second_click_starts_no_second_run(home):
     """While one is being started, another start is refused; nothing is left behind."""
-    with train._starting, pytest.raises(gr.Error, match="being started"):
-        train.start(None, None, CHOICE, None, "tiny-chat", "x", **QUICK)
+    with start._starting, pytest.raises(gr.Error, match="being started"):
+        begin()
+    assert not list(home.glob("runs/*"))
+
+
+def many(folder, rows, answer="It was {i}."):
+    """More rows than are counted at a look."""
+    file = folder / "many.jsonl"
+    lines = ({"prompt": f"What was number {i}?", "completion": answer.format(i=i)} for i in range(rows))
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {"upload": uploads.keep(file)}
+
+
+def test_every_row_is_counted_before_a_start_where_only_a_sample_was(home, helpers, tmp_path, tiny):
+    """With progress; a row that the sample did not hold refuses the run, and no folder is made."""
+    choice = many(tmp_path, 2200)
+    file = uploads.find(choice["upload"])
+    prepared = dataset.prepare(Source(str(file)))
+    rows = [row for part in PARTS for row in prepared.part(part)]
+    drawn = {row["row"] for row in counting.sample(rows, inspection.SAMPLE_SEED)}
+    unseen = next(row["row"] for row in prepared.train if row["row"] not in drawn)
+    lines = file.read_text().splitlines()
+    lines[unseen - 1] = lines[unseen - 1].replace("It was", "It <|im_end|> was")
+    file.write_text("\n".join(lines))
+    assert plan.inspected(Source(str(file)), str(tiny), TrainConfig())["stops"] is None
+    told: list = []
+    with pytest.raises(gr.Error, match=rf"Row {unseen}: .*im_end"):
+        begin(told, choice=choice)
+    assert not list(home.glob("runs/*"))
+    assert "2,200 of 2,200 rows" in "".join(str(said) for _, said, _ in told)
+    assert [button.visible for _, _, button in told][-1] is False
+
+
+def test_a_check_is_stopped_by_whoever_waits_for_it(home, helpers, tmp_path):
+    """What was counted is remembered; no run is made."""
+    start._checking[""] = threading.Event()
+    start.halt(None, None)
+    with pytest.raises(gr.Error, match="Stopped"):
+        begin(choice=many(tmp_path, 2200))
+    assert not start._checking
     assert not list(home.glob("runs/*"))
 
 
@@ -323,14 +399,15 @@ def test_a_second_click_starts_no_second_run(home):
         ({"choice": {"upload": "0" * 32}}, "upload"),
         ({"epochs": None}, "Epochs is empty"),
         ({"micro_batch": 3}, "does not divide"),
+        ({"method": "full", "memory": "4-bit"}, "can't be combined"),
+        ({"method": "continued-pretraining"}, "reads on in plain text"),
     ],
 )
 def test_what_cannot_be_started_is_said(home, changes, sentence):
     """In a sentence, before any run exists; the next start is not blocked by it."""
-    asked = {"choice": CHOICE, "system": None, "model": "tiny-chat", "name": None, **QUICK, **changes}
     with pytest.raises(gr.Error, match=sentence):
-        train.start(request=None, profile=None, **asked)
-    assert not train._starting.locked()
+        begin(**changes)
+    assert not start._starting.locked()
     assert not list(home.glob("runs/*"))
 
 
@@ -340,7 +417,7 @@ def test_the_api_trains_and_cancels(served):
 
     url, home = served
     client = Client(url, verbose=False)
-    chosen = client.predict(CHOICE, None, "tiny-chat", "by api", **QUICK, api_name="/train")
+    chosen, *_ = client.predict(CHOICE, None, "tiny-chat", "by api", **QUICK, api_name="/train")
     folder = home / "runs" / (chosen["value"] if isinstance(chosen, dict) else chosen)
     while jobs.job_status(folder, "train") == "running":
         time.sleep(0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -34,7 +33,7 @@ async def ask(
         yield preview.against_reference({"text": ""}, reference), *controls(texts.BASE_STARTING)
         async with aclosing(_follow(to_json(wanted.model), messages)) as told:
             async for answer, doing in told:
-                yield preview.against_reference(answer, reference), gr.skip(), gr.skip(), note(doing)
+                yield preview.against_reference(answer, reference), gr.skip(), gr.skip(), preview.note(doing)
     except UserError as error:
         yield chat.failure(str(error)), *controls(None)
         return
@@ -74,9 +73,5 @@ def rest(request: gr.Request, profile: gr.OAuthProfile | None) -> tuple[Any, Any
 
 def controls(doing: str | None) -> tuple[Any, Any, str]:
     """Ask or Stop, whichever can be used now, and beside it what is going on, or what Ask would do (doing is None)."""
-    words = note(texts.ASK_BASE_HELP if doing is None else doing)
+    words = preview.note(texts.ASK_BASE_HELP if doing is None else doing)
     return gr.Button(visible=doing is None), gr.Button(visible=doing is not None), words
-
-
-def note(words: str) -> str:
-    return f'<p class="quiet" role="status">{escape(words)}</p>'

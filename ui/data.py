@@ -1,6 +1,7 @@
 """The Data tab: choose rows, see what they are and what is wrong, and exactly which tokens of each will be learned.
 
-What happens on it is in rows.py, what the columns mean in columns.py, what the base says to a row in ask_base.py.
+What happens on it is in rows.py, what the columns mean in columns.py, a dataset on the Hub in hub_choice.py, what the base
+says to a row in ask_base.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 from pipeline.schema import Source, TrainConfig
-from ui import ask_base, columns, form, rows, texts
+from ui import ask_base, columns, form, hub_choice, pictures, preview, rows, texts
 from ui.reading import READ_AS
 
 FIRST = {"example": "tiny-yoda"}
@@ -44,6 +45,7 @@ class Parts:
     file: gr.File
     typed: gr.Dataframe
     use_typed: gr.Button
+    hub: hub_choice.Parts
     roles: gr.Textbox
     roles_said: gr.Button
     patterns: dict[str, gr.Textbox]
@@ -55,9 +57,11 @@ class Parts:
     first: gr.HTML
     summary: gr.HTML
     counted: gr.HTML
+    suggested: gr.Button
     scan: gr.Button
     scanned: gr.HTML
     row: gr.Slider
+    at: gr.State
     previous: gr.Button
     following: gr.Button
     problem: gr.Button
@@ -80,18 +84,22 @@ def draw() -> Parts:
             go_on = gr.Button(texts.NEXT_TRAIN, variant="primary", elem_id="data-next")
         with gr.Column(scale=4, min_width=340):
             refused = gr.HTML(elem_id="data-refused")
-            summary = gr.HTML(f'<p class="quiet">{texts.READING}</p>', elem_id="data-summary", js_on_load=JUMP)
+            summary = gr.HTML(
+                f'<p class="quiet">{texts.READING}</p>', elem_id="data-summary",
+                js_on_load=JUMP + pictures.SUGGEST + pictures.STAY_OPEN,
+            )  # fmt: skip
+            suggested = gr.Button(elem_id="data-suggested", elem_classes="plumbing")
             counted = gr.HTML(elem_id="data-counted")
             with gr.Row(elem_id="data-scanning"):
                 scan = gr.Button(texts.SCAN, size="sm", scale=0, min_width=300, elem_id="data-scan")
-                gr.HTML(ask_base.note(texts.SCAN_HELP), min_width=260, elem_id="data-scan-help")
+                gr.HTML(preview.note(texts.SCAN_HELP), min_width=260, elem_id="data-scan-help")
             scanned = gr.HTML(elem_id="data-scanned", js_on_load=JUMP)
             decision = gr.Textbox(show_label=False, elem_id="data-decision", elem_classes="plumbing", interactive=True)
             decided = gr.Button(elem_id="data-decision-said", elem_classes="plumbing")
             correcting = _draw_columns()
             walking = _draw_row()
     return Parts(
-        source=source, refused=refused, summary=summary, counted=counted, scan=scan, scanned=scanned,
+        source=source, refused=refused, summary=summary, counted=counted, suggested=suggested, scan=scan, scanned=scanned,
         decision=decision, decided=decided, go_on=go_on,
         **choosing, **correcting, **walking,
     )  # fmt: skip
@@ -109,6 +117,7 @@ def _draw_choice() -> dict[str, Any]:
             label=texts.TYPED_LABEL, elem_id="data-typed",
         )  # fmt: skip
         use_typed = gr.Button(texts.USE_ROWS, size="sm", elem_id="data-use-typed")
+    hub = hub_choice.draw()
     with gr.Accordion(texts.READ_AS, open=False, elem_id="data-read-as"):
         model = form.models(label=texts.DATA_MODEL, info=texts.DATA_MODEL_HELP, elem_id="data-model")
         templates = gr.Radio(
@@ -120,7 +129,7 @@ def _draw_choice() -> dict[str, Any]:
         system = form.draw(Source, ("system",))["system"]
         fields |= form.draw(TrainConfig, [name for name in READ_AS if name != "template"])
     return {
-        "example": example, "file": file, "typed": typed, "use_typed": use_typed, "model": model,
+        "example": example, "file": file, "typed": typed, "use_typed": use_typed, "hub": hub, "model": model,
         "templates": templates, "system": system, "fields": {name: fields[name] for name in READ_AS},
     }  # fmt: skip
 
@@ -140,13 +149,8 @@ def _draw_columns() -> dict[str, Any]:
             }  # fmt: skip
         first = gr.HTML(elem_id="data-first")
     return {
-        "correct": correct,
-        "table": table,
-        "roles": roles,
-        "roles_said": roles_said,
-        "patterns": patterns,
-        "first": first,
-    }
+        "correct": correct, "table": table, "roles": roles, "roles_said": roles_said, "patterns": patterns, "first": first,
+    }  # fmt: skip
 
 
 def _draw_row() -> dict[str, Any]:
@@ -175,10 +179,10 @@ def _draw_row() -> dict[str, Any]:
         stop = gr.Button(
             texts.STOP, size="sm", scale=0, min_width=100, variant="stop", visible=False, elem_id="data-stop"
         )
-        doing = gr.HTML(ask_base.note(texts.ASK_BASE_HELP), min_width=260, elem_id="data-doing")
+        doing = gr.HTML(preview.note(texts.ASK_BASE_HELP), min_width=260, elem_id="data-doing")
     answer = gr.HTML(elem_id="data-answer")
     return {
-        "row": row, "previous": previous, "following": following, "problem": problem, "words": words, "view": view,
+        "row": row, "at": gr.State(0), "previous": previous, "following": following, "problem": problem, "words": words, "view": view,
         "spaces": spaces, "shown": shown, "ask": ask, "stop": stop, "doing": doing, "answer": answer,
     }  # fmt: skip
 
@@ -200,9 +204,10 @@ def _asked(parts: Parts) -> list[Component]:
 
 
 def _wire_choice(parts: Parts) -> None:
-    inputs = [parts.row, parts.view, parts.spaces, *_asked(parts)]
+    inputs = [parts.at, parts.row, parts.view, parts.spaces, *_asked(parts)]
     outputs = [
         parts.example, parts.summary, parts.table, parts.first, parts.row, parts.shown, parts.problem, parts.answer,
+        parts.at,
     ]  # fmt: skip
     looking: dict[str, Any] = {  # the last wish counts: one that comes while the page looks is looked at next
         "fn": rows.look, "inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **READING,
@@ -229,22 +234,25 @@ def _wire_choice(parts: Parts) -> None:
         trigger_mode="always_last", **quiet,
     )  # fmt: skip
     decided = parts.decided.click(
-        rows.decide,
-        [parts.source, parts.decision],
-        [parts.source],
-        api_name="data_decide",
-        trigger_mode="always_last",
+        rows.decide, [parts.source, parts.decision], [parts.source], api_name="data_decide", trigger_mode="always_last",
         **quiet,
-    )
-    for event in (picked, taken, typed, assigned, decided):
+    )  # fmt: skip
+    fetched = hub_choice.wire(parts.hub, [*chosen, parts.correct])
+    for event in (picked, taken, typed, fetched, assigned, decided):
         event.success(**looking, api_visibility="private").then(**counting, api_visibility="private")
     texts_changed = (parts.system, parts.fields["max_length"], parts.fields["template"])
     changed = [
         parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
         *(field.blur for field in texts_changed), *(field.submit for field in texts_changed),
     ]  # fmt: skip
-    looked = gr.on(changed, **looking, api_visibility="private")
-    looked.then(**counting, api_visibility="private")
+    suggested = parts.suggested.click(
+        None, None, parts.fields["max_length"], js=pictures.SUGGESTED, queue=False, api_visibility="private"
+    )
+    for looked in (
+        gr.on(changed, **looking, api_visibility="private"),
+        suggested.then(**looking, api_visibility="private"),
+    ):
+        looked.then(**counting, api_visibility="private")
     parts.scan.click(
         rows.scan, [parts.source, parts.system], [parts.scanned], show_progress="hidden", trigger_mode="once",
         concurrency_id="counter", concurrency_limit=1, api_name="data_scan", api_visibility="undocumented",
@@ -262,7 +270,7 @@ def _wire_walk(parts: Parts) -> None:
     }
     for to, triggers in ways.items():
         gr.on(
-            triggers, rows.show, [gr.State(to), *inputs], [parts.row, parts.shown, parts.answer],
+            triggers, rows.show, [gr.State(to), *inputs], [parts.row, parts.shown, parts.answer, parts.at],
             trigger_mode="always_last" if to == "here" else "multiple",
             api_name="data_row" if to == "here" else f"data_{to}_row", api_visibility="undocumented", **READING,
         )  # fmt: skip

@@ -13,7 +13,9 @@ from gradio.components import Component
 
 from pipeline import catalogue
 from pipeline.errors import UserError
+from pipeline.methods import METHODS
 from pipeline.schema import Setting, from_json, settings
+from ui import texts
 
 T = TypeVar("T")
 FIRST_MODEL = "tiny-chat"
@@ -36,7 +38,12 @@ def default(noun: type, name: str) -> Any:
 
 
 def label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return texts.SETTING_LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def choice_label(name: str, choice: str) -> str:
+    """What a choice is called: the ways to train have names of their own."""
+    return METHODS[choice].label if name == "method" else choice
 
 
 def component(noun: type, name: str, wish: Setting, value: Any) -> Component:
@@ -50,7 +57,7 @@ def component(noun: type, name: str, wish: Setting, value: Any) -> Component:
     }
     if wish.choices:
         kind = gr.Radio if len(wish.choices) <= 4 else gr.Dropdown
-        return kind(choices=list(wish.choices), **shape)
+        return kind(choices=[(choice_label(name, choice), choice) for choice in wish.choices], **shape)
     if isinstance(value, bool):
         return gr.Checkbox(**shape)
     if isinstance(value, int | float):

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline import jobs
+from pipeline.curves import thin
 from pipeline.events import JobView, View
+from pipeline.methods import METHODS
+from pipeline.schema import TrainConfig
 from pipeline.terminal import LOWER_IS_BETTER, duration
-from ui import texts
+from ui import kept, texts
 
+STEPPED = ("training", "answering", "uploading")  # phases told in steps from their first one on
 POINTS = 600  # of a curve, as many as a canvas of that many pixels can show
 NOTES_SHOWN = 5
 LOG_BYTES = 8192  # of the log's end, where its last line is looked for
@@ -26,8 +29,6 @@ SHOWN_SCORES = ("exact_match", "rougeL", "loss")
 SHARE_THAT_TELLS = 0.05  # below it on both sides, "exactly right" says little about free text
 PLACE = re.compile(r"^\S+\.py:\d+: ")  # where in a library a warning was raised
 CHIPS = {"finished": "good", "failed": "bad", "stopped": "warn", "interrupted": "warn"}
-
-Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Picture:
     run: dict[str, Any]
     told: View
     rows: int
-    epochs: float
+    config: TrainConfig
     report: dict[str, Any] | None
     resume_from: int
     resumable: bool
     stopping: bool
     adapter: bool
+    imported: bool
+    checkpoints: list[kept.Checkpoint]
     log: str
 
     @property
@@ -58,20 +61,32 @@ def look(folder: Path) -> Picture:
     """The run as its folder is now. Raises UserError when the folder is damaged."""
     run, told = jobs.summary(folder), jobs.view(folder)
     judged = not jobs.after_training(folder) or run["jobs"].get("evaluate") == "finished"
-    counts = jobs.read_json(folder / "run.json").get("counts")
+    asked = jobs.read_json(folder / "run.json")
+    counts = asked.get("counts")
     report = folder / "report.json"
     return Picture(
         run,
         told,
         rows=counts.get("train", 0) if isinstance(counts, dict) else 0,
-        epochs=jobs.load(folder).config.epochs,
+        config=jobs.load(folder).config,
         report=jobs.read_json(report) if report.exists() else None,
         resume_from=jobs.checkpoint_step(folder),
         resumable=run["status"] != "running" and not (run["status"] == "finished" and judged),
         stopping=(folder / "control" / "stop").exists(),
         adapter=(folder / "adapter").is_dir(),
+        imported=bool(asked.get("imported")),
+        checkpoints=kept.kept(folder, told, used_step(told)),
         log=last_line(folder / "log.txt"),
     )
+
+
+def used_step(told: View) -> int | None:
+    """The step whose weights are the adapter, if the events tell it."""
+    adopted = told.jobs.get("adopt", JobView())
+    trained = told.jobs.get("train", JobView()).values
+    if adopted.ended == "finished":
+        return adopted.values.get("adopted")
+    return trained.get("kept_step", trained.get("last_step"))
 
 
 def last_line(file: Path) -> str:
@@ -88,7 +103,7 @@ def last_line(file: Path) -> str:
 def panel(seen: Picture, now: float, owner: bool) -> str:
     """Everything of the run but its curve. A guest is not shown the log: it may name places of this machine."""
     parts = [_head(seen), _doing(seen, now) if seen.working else _outcome(seen), _facts(seen)]
-    parts.append(_notes(seen.told.notes))
+    parts.append(_notes(seen.told))
     if owner and seen.log and seen.run["status"] != "finished":
         parts.append(f'<p class="run-log">{escape(texts.LAST_LOG_LINE.format(line=seen.log[:300]))}</p>')
     return f'<section class="run-panel">{"".join(parts)}</section>'
@@ -108,21 +123,14 @@ def plan(rows: int, epochs: float, steps: int) -> str:
     return wording.format(rows=rows, epochs=texts.EPOCHS[epochs == 1].format(epochs=epochs), steps=steps)
 
 
-def model_facts(facts: Mapping[str, Any]) -> str:
-    """What a model's own files say of it, in a line."""
-    size = facts["parameters"] and texts.PARAMETERS.format(millions=facts["parameters"] / 1e6)
-    context = facts["context"] and texts.READS.format(tokens=facts["context"])
-    layers = facts["layers"] and texts.LAYERS.format(n=facts["layers"])
-    return " · ".join(filter(None, [size, layers, context, facts["architecture"]]))
-
-
 def short_model(model: str | None) -> str:
     """A folder by its name, a Hub id as it is."""
     return Path(model).name if model and model.startswith("/") else model or ""
 
 
 def _head(seen: Picture) -> str:
-    line = f"{short_model(seen.run['model'])} · {plan(seen.rows, seen.epochs, seen.train.steps)}"
+    method = METHODS[seen.config.method].label
+    line = f"{short_model(seen.run['model'])} · {method} · {plan(seen.rows, seen.config.epochs, seen.train.steps)}"
     return f"<h2>{escape(seen.run['name'])} {chip(seen.run['status'])}</h2><p class='quiet'>{escape(line)}</p>"
 
 
@@ -134,28 +142,35 @@ def _doing(seen: Picture, now: float) -> str:
     """What it does right now, and how far it is."""
     job = seen.told.jobs.get(seen.told.current, JobView())
     if job.ended:
-        return f'<p class="run-doing">{texts.HANDING_OVER}</p>{_bar(0, 0)}'
+        return f'<p class="run-doing">{texts.HANDING_OVER}</p>{_bar(0, 0, texts.BAR_ROWS)}'
     said = texts.RUN_PHASES.get(job.phase) or texts.RUN_JOBS.get(seen.told.current, "") + job.phase
+    if job.phase == "saving" and 0 < job.step < job.steps:
+        said = texts.SAVING_CHECKPOINT
     bits = [said if job.phase != "queued" or not job.text else f"{said}. {job.text}"]
-    counted = job.phase in ("training", "answering", "uploading") and job.steps > 0
-    if counted:
+    begun = job.steps > 0 and (
+        job.step > 0 or job.phase in STEPPED
+    )  # a training that looks or saves is as far as it was
+    if job.of:
+        bits.append(texts.DONE_OF.format(done=job.done, of=job.of))
+    if begun:
         wording = texts.ROW_OF if job.phase == "answering" else texts.STEP_OF
         bits.append(wording.format(step=job.step, steps=job.steps))
     left = job.values.get("eta_seconds")
-    if job.phase == "training" and left is not None and job.step:
+    if seen.told.current == "train" and begun and left is not None and job.step:
         bits.append(texts.TIME_LEFT.format(time=duration(max(0.0, left - (now - seen.told.last_time)))))
-    elif not counted:
+    elif not begun:
         bits.append(texts.TIME_SO_FAR.format(time=duration(max(0.0, now - seen.told.last_time))))
-    return f'<p class="run-doing">{escape(" · ".join(bits))}</p>{_bar(job.step, job.steps if counted else 0)}'
+    bar = _bar(job.step, job.steps, texts.CURVE_X) if begun else _bar(job.done, job.of, texts.BAR_ROWS)
+    return f'<p class="run-doing">{escape(" · ".join(bits))}</p>{bar}'
 
 
-def _bar(step: int, steps: int) -> str:
+def _bar(step: int, steps: int, counted: str) -> str:
     """A progress bar; without a known end it says only that something goes on."""
     if not steps:
-        return f'<div class="run-bar" role="progressbar" aria-label="{texts.CURVE_X}"><i class="unknown"></i></div>'
+        return f'<div class="run-bar" role="progressbar" aria-label="{counted}"><i class="unknown"></i></div>'
     share = min(100.0, 100 * step / steps)
     return (
-        f'<div class="run-bar" role="progressbar" aria-label="{texts.CURVE_X}" aria-valuemin="0" '
+        f'<div class="run-bar" role="progressbar" aria-label="{counted}" aria-valuemin="0" '
         f'aria-valuemax="{steps}" aria-valuenow="{step}"><i style="width:{share:.1f}%"></i></div>'
     )
 
@@ -228,8 +243,12 @@ def _facts(seen: Picture) -> str:
     values, found = seen.train.values, []
     if seen.told.loss is not None:
         found.append(_fact(f"{seen.told.loss:.3f}", texts.FACT_LOSS))
-    if seen.told.validation_loss is not None:
-        found.append(_fact(f"{seen.told.validation_loss:.3f}", texts.FACT_VALIDATION))
+    validation = values.get("validation_loss", seen.told.validation_loss)  # of what is kept, once that is decided
+    if _is_number(validation):
+        found.append(_fact(f"{validation:.3f}", texts.FACT_VALIDATION))
+    if seen.working:
+        figures = (("learning_rate", texts.FACT_RATE), ("grad_norm", texts.FACT_GRADIENT))
+        found += [_fact(f"{values[name]:.3g}", wording) for name, wording in figures if _is_number(values.get(name))]
     if not seen.working and seen.run["status"] == "finished":
         found.append(_fact(duration(seen.train.seconds), texts.FACT_TIME))
     elif values.get("tokens_per_second"):
@@ -240,15 +259,21 @@ def _facts(seen: Picture) -> str:
     return f'<ul class="facts">{"".join(found)}</ul>' if found else ""
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _fact(value: str, *meaning: str) -> str:
     return f"<li><b>{escape(value)}</b>{''.join(f'<span>{escape(line)}</span>' for line in meaning)}</li>"
 
 
-def _notes(notes: Iterable[str]) -> str:
-    """The newest notes, each once: a resumed job says the same again."""
-    told = list(dict.fromkeys(notes))[-NOTES_SHOWN:]
-    items = "".join(f"<li>{escape(note)}</li>" for note in told)
-    return f'<ul class="run-notes" aria-label="{texts.NOTES}">{items}</ul>' if told else ""
+def _notes(told: View) -> str:
+    """The newest warnings and notes, each once: a resumed job says the same again."""
+    warnings = list(dict.fromkeys(told.warnings))[-NOTES_SHOWN:]
+    notes = [note for note in dict.fromkeys(told.notes) if note not in told.warnings][-NOTES_SHOWN:]
+    warned = "".join(f'<p class="run-warning">{escape(warning)}</p>' for warning in warnings)
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return warned + (f'<ul class="run-notes" aria-label="{texts.NOTES}">{items}</ul>' if notes else "")
 
 
 def curve(told: View | None) -> dict[str, Any]:
@@ -262,43 +287,10 @@ def curve(told: View | None) -> dict[str, Any]:
         if points
     ]
     return {
-        "train": thin(train),
-        "validation": thin(validation),
+        "train": thin(train, POINTS),
+        "validation": thin(validation, POINTS),
         "steps": job.steps,
         "x": texts.CURVE_X,
         "y": texts.CURVE_Y,
         "said": texts.CURVE_SAID + "".join(said) if said else texts.CURVE_EMPTY,
     }
-
-
-def thin(points: Sequence[Point], most: int = POINTS) -> list[Point]:
-    """At most so many points, in step order, that keep the first, the last, and the low and high of every stretch."""
-    if len(points) <= most:
-        return list(points)
-    stretches = (most - 2) // 2
-    kept = {0, len(points) - 1}
-    for place in range(stretches):
-        stretch = range(place * len(points) // stretches, (place + 1) * len(points) // stretches)
-        kept |= {min(stretch, key=lambda i: points[i][1]), max(stretch, key=lambda i: points[i][1])}
-    return [points[i] for i in sorted(kept)]
-
-
-def table(runs: Sequence[dict[str, Any]], chosen: str | None) -> str:
-    """Every run in a line."""
-    if not runs:
-        return f"<p class='quiet'>{texts.NO_RUNS}</p>"
-    heads = "".join(f'<th scope="col">{column}</th>' for column in texts.RUN_COLUMNS)
-    lines = "".join(_line(run, run["run"] == chosen, moment(run["created"])) for run in runs)
-    return f'<div class="run-table"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def moment(seconds: float) -> str:
-    return time.strftime("%d %b %H:%M", time.localtime(seconds))
-
-
-def _line(run: dict[str, Any], chosen: bool, when: str) -> str:
-    losses = ("" if value is None else f"{value:.3f}" for value in (run["loss"], run["validation_loss"]))
-    cells = (escape(short_model(run["model"])), chip(run["status"]), *losses, escape(when))
-    mark = ' aria-current="true"' if chosen else ""
-    tail = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr{mark}><th scope="row">{escape(run["name"])}</th>{tail}</tr>'

@@ -13,6 +13,7 @@ from ui import chat, pictures, texts
 
 LISTED_PROBLEMS = 12
 LISTED_ROWS = 5
+LONGEST_CELL = 200
 SINGLE_TOKENS = 4000
 ROW_NUMBERS = re.compile(r"(?<=rows \()[\d, ]+|(?<=row )\d+")
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
@@ -39,7 +40,9 @@ def summary(name: str, origin: str, judging: str | None, found: Mapping[str, Any
     evidence = f" {found['evidence'][:1].upper()}{found['evidence'][1:]}." if found.get("evidence") else ""
     more = f" {texts.MORE_HELD_OUT.format(n=found['held_out'], name=judging)}" if judging else ""
     counted = pictures.statistics(found) if measured else ""
-    drawn = f"<details><summary>{escape(texts.STATISTICS)}</summary>{counted}</details>" if counted else ""
+    drawn = (
+        f'<details class="lengths"><summary>{escape(texts.STATISTICS)}</summary>{counted}</details>' if counted else ""
+    )
     return (
         f'<p class="data-name"><b>{escape(name)}</b> <span class="quiet">{escape(origin)}</span></p>{pictures.badges(found)}'
         f'<p>{escape(read + evidence + more)}</p><ul class="facts">{facts(found, measured)}</ul>'
@@ -69,10 +72,43 @@ def facts(found: Mapping[str, Any], measured: bool) -> str:
 
 
 def progress(doing: str, item: Mapping[str, Any]) -> str:
-    """How far something is that goes through all rows; without figures that it has begun."""
-    done, rows = item.get("rows_done", 0), item.get("rows", 0)
-    figures = f" {texts.ROWS_DONE.format(done=f'{done:,}', rows=f'{rows:,}')}" if rows else ""
-    return f'<p class="quiet" role="status">{escape(doing + figures)} <progress max="{rows or 1}" value="{done}"></progress></p>'
+    """How far something is that goes through all rows, as far as their number is known; without figures that it has begun."""
+    done, rows = item.get("rows_done") or 0, item.get("rows") or 0
+    told = (
+        texts.ROWS_DONE.format(done=f"{done:,}", rows=f"{rows:,}") if rows else texts.ROWS_SO_FAR.format(n=f"{done:,}")
+    )
+    words = f"{doing} {told}" if rows or done else doing
+    known = f' max="{rows}" value="{done}"' if rows else ""
+    return f'<p class="quiet" role="status">{escape(words)} <progress{known}></progress></p>'
+
+
+def waiting(words: str) -> str:
+    """That something goes on whose end nobody knows."""
+    return progress(words, {})
+
+
+def note(words: str) -> str:
+    return f'<p class="quiet" role="status">{escape(words)}</p>'
+
+
+def first_rows(repo: str, config: str, split: str | None, found: Mapping[str, Any]) -> str:
+    """The first rows of a dataset on the Hub as a small table, under what they are of."""
+    n, total = len(found["rows"]), found["total"]
+    told = texts.HUB_FIRST_OF.format(n=n, total=f"{total:,}") if total else texts.HUB_FIRST.format(n=n)
+    named = ", ".join(filter(None, (repo, config, split)))
+    head = "".join(f'<th scope="col">{escape(visible(column))}</th>' for column in found["columns"])
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell(row.get(column)))}</td>' for column in found['columns'])}</tr>"
+        for row in found["rows"]
+    )
+    table = f'<table class="hub-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<p><b>{escape(named)}</b> <span class="quiet">{escape(told)}</span></p>{box(table, told, "wide")}'
+
+
+def cell(value: Any) -> str:
+    """The beginning of one value."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return visible(text[:LONGEST_CELL]) + "…" * (len(text) > LONGEST_CELL)
 
 
 def problems(found: Sequence[Mapping[str, Any]], title: str = texts.PROBLEMS, nothing: str = texts.NO_PROBLEMS) -> str:
@@ -126,7 +162,7 @@ def jump(row: int) -> str:
 
 def row(shown: Mapping[str, Any], view: str, spaces: bool = False) -> str:
     """One row: its conversation beside what is learned of it, and exactly what the model is asked afterwards."""
-    learned = texts.ROW_FACTS.format(tokens=f"{len(shown['ids']):,}", learned=f"{sum(shown['trained']):,}")
+    learned = texts.ROW_FACTS[shown["part"]].format(tokens=f"{len(shown['ids']):,}", n=f"{sum(shown['trained']):,}")
     cut = [texts.ROW_CUT.format(cut=shown["truncated_at"])] if shown["truncated_at"] is not None else []
     told = " · ".join([texts.ROW_PART[shown["part"]], learned, *cut])
     lost = [texts.ROW_LOST] if cut and not any(shown["trained"]) else []
@@ -149,7 +185,7 @@ def box(content: str, label: str, kind: str = "") -> str:
 def legend(shown: Mapping[str, Any]) -> str:
     cut = f"<s>{escape(texts.CUT_OFF)}</s>" if shown["truncated_at"] is not None else ""
     return (
-        f'<span class="legend" aria-label="{escape(texts.LEGEND)}"><mark>{escape(texts.LEARNED)}</mark>'
+        f'<span class="legend" aria-label="{escape(texts.LEGEND)}"><mark>{escape(texts.MARKED[shown["part"]])}</mark>'
         f"<span>{escape(texts.ONLY_READ)}</span>{cut}</span>"
     )
 

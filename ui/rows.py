@@ -20,7 +20,8 @@ from pipeline.schema import Source, to_json
 from ui import access, chat, children, columns, errors, preview, reading, texts
 from ui.reading import INSPECT_SECONDS, ROW_SECONDS, Question, inspect_rows, question, read, source_of
 
-LOOKED = 8  # outputs of `look`
+LOOKED = 9  # outputs of `look`
+PATIENCE_SECONDS = 0.5  # how long nothing may be said of a file that is being read
 _counting: dict[str, threading.Event] = {}  # counts that are going on, by browser session
 
 
@@ -42,15 +43,23 @@ def take(request: gr.Request, profile: gr.OAuthProfile | None, files: Any) -> tu
     paths = [Path(file) for file in ([files] if isinstance(files, str) else files or [])]
     if not paths:
         raise UserError(texts.NOTHING_CHOSEN)
-    first, *more = [uploads.keep(path) for path in paths]
-    choice = {"upload": first, **({"more": more} if more else {})}
     try:
-        refusal = _refusal(source_of(choice, None))
+        choice, refusal = accepted(*[uploads.keep(path) for path in paths])
     except UserError as error:
-        for upload in (first, *more):
-            uploads.forget(upload)
         return gr.skip(), gr.skip(), chat.failure(str(error)), None, gr.skip()
     return choice, 0, refusal, None, gr.Accordion(open=True) if refusal else gr.skip()
+
+
+def accepted(first: str, *more: str) -> tuple[dict[str, Any], str]:
+    """The choice of these uploads, and as HTML what is still to be said by hand; where they can't be read they are
+    forgotten, and UserError is raised."""
+    choice = {"upload": first, **({"more": list(more)} if more else {})}
+    try:
+        return choice, _refusal(source_of(choice, None))
+    except UserError:
+        for upload in (first, *more):
+            uploads.forget(upload)
+        raise
 
 
 def _refusal(source: Source) -> str:
@@ -102,6 +111,7 @@ def decide(request: gr.Request, profile: gr.OAuthProfile | None, choice: Any, de
 async def look(
     request: gr.Request,
     profile: gr.OAuthProfile | None,
+    at: int | None,
     number: float | None,
     view: str | None,
     spaces: bool | None,
@@ -110,7 +120,8 @@ async def look(
 ) -> AsyncIterator[tuple[Any, ...]]:
     """Everything about the choice: counts and the row at once, the tokens of all rows when they are counted.
 
-    Updates of example, summary, columns, first rows, row, shown, problem, answer.
+    `number` is the row that was shown when this was asked, 0 for the first of another choice; `at` is the one shown by now:
+    a search may have ended since. Updates of example, summary, columns, first rows, row, shown, problem, answer, at.
     """
     who = access.visitor(request, profile)
     if not who.owner:
@@ -120,20 +131,25 @@ async def look(
     hidden = gr.Button(visible=False)
     try:
         question_asked = question(choice, *asked)
-        known = await asyncio.to_thread(reading.columns, question_asked.source)
+        opening = asyncio.ensure_future(asyncio.to_thread(reading.columns, question_asked.source))
+        if not (await asyncio.wait({opening}, timeout=PATIENCE_SECONDS))[0]:
+            yield _still_reading(example, question_asked.source, bool(number))
+        known = await opening
     except UserError as error:
-        yield example, chat.failure(str(error)), gr.skip(), gr.skip(), gr.skip(), "", hidden, ""
+        yield example, chat.failure(str(error)), gr.skip(), gr.skip(), gr.skip(), "", hidden, "", 0
         return
     table = columns.table(known["roles"], known["samples"])
     first = columns.conversations(known["first"])
     try:
         found = await asyncio.to_thread(inspect_rows, question_asked.source)
     except UserError as error:
-        yield example, chat.failure(str(error)), table, first, gr.skip(), "", hidden, ""
+        yield example, chat.failure(str(error)), table, first, gr.skip(), "", hidden, "", 0
         return
-    at, shown = await asyncio.to_thread(_row if number else _first_row, question_asked, number, view, spaces)
+    wanted = (at or number) if number else None
+    at, shown = await asyncio.to_thread(_row if wanted else _first_row, question_asked, wanted, view, spaces)
     slider = gr.Slider(value=at or 0, maximum=max(2, found["rows"]))
-    yield example, _summary(choice, question_asked, found, False), table, first, slider, shown, gr.skip(), ""
+    summary = _summary(choice, question_asked, found, False)
+    yield example, summary, table, first, slider, shown, gr.skip(), "", at or 0
     with contextlib.suppress(UserError):  # where the row belongs it is told already
         found = await asyncio.to_thread(read, "inspect", INSPECT_SECONDS, question_asked)
     has_problem = any(problem["rows"] for problem in found["problems"])
@@ -141,6 +157,14 @@ async def look(
     same = [gr.skip() for _ in range(LOOKED)]
     same[1], same[6] = summary, gr.Button(visible=has_problem)
     yield tuple(same)
+
+
+def _still_reading(example: str | None, source: Source, same_rows: bool) -> tuple[Any, ...]:
+    """What `look` says of a file that takes its time; the row of another one goes."""
+    told = preview.waiting(texts.READING_FILE.format(name=Path(source.path).name))
+    quiet = [gr.skip() for _ in range(LOOKED)]
+    quiet[0], quiet[1] = example, told
+    return tuple(quiet) if same_rows else (*quiet[:5], "", *quiet[6:])
 
 
 @errors.shown
@@ -230,11 +254,16 @@ def show(
     words: str | None,
     *asked: Any,
 ) -> tuple[Any, ...]:
-    """The row of this number ("here"), the "next", the "previous", the next with a "problem", or that holds these words."""
+    """The row of this number ("here"), the "next", the "previous", the next with a "problem", or that holds these words.
+
+    Updates of row, shown, answer, at.
+    """
     access.visitor(request, profile, "look at data")
     wanted = question(*asked)
     if to == "here":
-        return gr.skip(), _row(wanted, number, view, spaces)[1], ""
+        at, shown = _row(wanted, number, view, spaces)
+        return gr.skip(), shown, "", at or 0
     at = int(number) if number else None
     more: dict[str, Any] = {"words": (words or "").strip()} if to == "find" else {}
-    return *_row(wanted, read("walk", ROW_SECONDS, wanted, number=at, to=to, **more), view, spaces), ""
+    at, shown = _row(wanted, read("walk", ROW_SECONDS, wanted, number=at, to=to, **more), view, spaces)
+    return at, shown, "", at or 0

@@ -43,6 +43,24 @@ TYPED_LABEL = "One example a line: what is asked, and the answer that is wanted"
 USE_ROWS = "Use these rows"
 TYPED_FILE = "typed rows.jsonl"
 NOTHING_TYPED = "There is no row with a prompt and an answer yet; fill in both, then press “Use these rows”."
+HUB_DATASET = "Or a dataset on the Hub"
+HUB_REPO = "Its name"
+HUB_REPO_HINT = "user/name, or the address of its page"
+HUB_TOKEN = "Read token"
+HUB_TOKEN_HELP = "Only for gated and private datasets. It is used for this and kept nowhere."
+HUB_LOOK = "Look at it"
+HUB_LOOKING = "Asking the Hub …"
+HUB_LOOK_FIRST = "No dataset was looked at yet; give its name and press “Look at it”."
+HUB_CONFIG = "Config"
+HUB_SPLIT = "Split"
+HUB_CHOOSE = "It has several configs, and none is the usual one; choose one above."
+HUB_FIRST_OF = "The first {n} of {total} rows"
+HUB_FIRST = "The first {n} rows; how many there are is not told"
+HUB_USE = "Use these rows"
+HUB_STOP = "Stop fetching"
+HUB_STOPPING = "Stopping …"
+HUB_FETCHING = "Fetching:"
+HUB_FETCHED = "Fetched, and chosen. The rows are kept here like an uploaded file."
 READ_AS = "Model, template, system prompt, what is learned"
 CORRECT = "How the columns are read"
 COLUMN_HEADS = ("Column", "First values", "Is")
@@ -78,6 +96,7 @@ DATA_MODEL_HELP = "Its own tokens and chat template are used below; the same cho
 NEXT_TRAIN = "Next: train"
 NOTHING_CHOSEN = "No data is chosen; pick an example or upload a file under Data."
 READING = "Reading …"
+READING_FILE = "Reading {name} …"
 COUNTING = "counting …"
 OF_EXAMPLES = "one of the examples"
 OF_UPLOADS = "your file"
@@ -115,8 +134,41 @@ PART_WORDS = {
 LENGTH_FACT = "tokens in a typical row, {max} in the longest"
 SHARE_FACT = "of all tokens are learned"
 STATISTICS = "Lengths, cuts and shares"
+TOKENS_PER_ROW = "Tokens per row"
+ONE_ROW, ONE_MORE_ROW, ONE_TURN, USABLE_ROW = "row", "more row", "turn", "usable row"  # an s is put behind for several
+RUN_WOULD_STOP = "a run would stop before it begins; see below"
+LOOKS_LIKE_CLASSES = "this looks like classification: try a small encoder first"
+SAMPLE = "sample"
+SAMPLE_OF = "A sample of {rows:,} of {of:,} rows, drawn at random; the exact figures follow."
+TALLEST_BAR = "The tallest bar is {rows} of {span}."
+SPAN, SPAN_OPEN = "{low:,} to {high:,} tokens", "{low:,} tokens and more"
+AXIS, AXIS_OPEN = "tokens", "{low:,}+ tokens"
+HISTOGRAM_SAID = "Histogram of {rows} by length: half have at most {half:,} tokens, 95 % at most {most:,}, the longest has {longest:,}."
+CUT_SAID = "Max length {cut:,} {said}."
+CUTS_SOME, CUTS_NONE = "cuts {rows}", "cuts no row"
+SHARE_CUT, NONE_CUT = "{share} of the rows are cut", "no row is cut"
+MAX_LENGTH = "max length {n:,}"
+PERCENTILES = {"p50": "50 %", "p90": "90 %", "p95": "95 %", "p99": "99 %", "max": "all"}
+OF_THE_ROWS, AT_MOST = "of the rows", "at most"
+UNDER_ONE, OVER_99 = "under 1 %", "over 99 %"
+SUGGESTED = "Suggested max length: {n:,}, which holds {holds}{why}."
+SUGGESTED_IS_SET = "It is the one that is set."
+SET_SUGGESTED = "Set max length to {n:,}"
+HOLDS_ALL, HOLDS_SHARE = "every row", "{share} of the rows"
+HOLDS_ENOUGH = "; the few longer ones would make training pay for all"
+HOLDS_CONTEXT = ", the most that this model reads"
+NOTHING_LEARNED = "No token would be learned: every answer is cut away."
+SHARES = "{learned} of the tokens are learned, {read} are only read."
+TURNS_TITLE = "Turns per conversation"
+TURNS_EACH = "Every conversation has {turns}."
+MORE_TURNS = "more turns"
+BROKEN_OFF = "Answers broken off by the cut: {n:,}"
+WHICH_ANSWER, THE_ANSWER = "answer {n} of {of}", "the answer"
+ENDS_AFTER = "{which} ends after {kept:,} of its {of:,} tokens"
+AND_MORE = "and {rows}"
 COUNTING_ROWS = "Counting the tokens of every row:"
 ROWS_DONE = "{done} of {rows} rows"
+ROWS_SO_FAR = "{n} rows so far"
 SCAN = "Look for keys, e-mails and phone numbers"
 SCAN_HELP = "What should not be learned by heart; it takes a moment for many rows and never leaves this machine."
 SCANNING = "Looking through the rows:"
@@ -150,14 +202,19 @@ ROW_PART = {
     "validation": "steers training, is not learned from",
     "held_out": "kept away until judging",
 }
-ROW_FACTS = "{tokens} tokens, {learned} learned"
+ROW_FACTS = {
+    "train": "{tokens} tokens, {n} learned",
+    "validation": "{tokens} tokens; how likely the {n} marked ones are steers training",
+    "held_out": "{tokens} tokens; the {n} marked ones are what both sides are judged by",
+}
 ROW_LOST = "The whole answer is cut off, so this row is left out; raise max length, or shorten the row"
 ROW_CUT = "cut after {cut}"
 AS_CONVERSATION = "The conversation"
 AS_TRAINED = "What is learned of it"
 AS_READ = "As the model reads it"
 LEGEND = "Legend"
-LEARNED, ONLY_READ, CUT_OFF = "learned", "only read", "cut off"
+MARKED = {"train": "learned", "validation": "steers, not learned", "held_out": "judges, not learned"}
+ONLY_READ, CUT_OFF = "only read", "cut off"
 ASKED_EXACTLY = "What the model is asked afterwards, exactly ({n} tokens)"
 ROLES = {"system": "System", "user": "User", "assistant": "Answer", "tool": "Tool"}
 TOOLS_OFFERED = "Tools it may call: {names}"
@@ -181,16 +238,39 @@ LEARNS_FROM_NOTHING = "No rows are chosen yet: pick an example or upload a file 
 MODEL = "Model"
 MODEL_HELP = "Or type a Hugging Face id."
 PRESET = "How thorough"
-PRESET_HELP = "Fills in the settings below; change what you like."
+PRESET_HELP = (
+    "Quick look: one pass, to see whether it works at all. Balanced: right for most. Thorough: six passes, a larger "
+    "adapter, and an early end when nothing is gained any more. It fills in the settings below; change what you like."
+)
 PRESETS = {"quick": "Quick look", "balanced": "Balanced", "thorough": "Thorough"}
 RUN_NAME = "Name of the run"
 RUN_NAME_HELP = "To find it again; the file's name when left empty."
 TRAIN_ADVANCED = "Advanced"
 SETTING_GROUPS = {
-    "Method": "The adapter",
-    "Training": "Steps and memory",
-    "Advanced": "Optimizer, looks and checkpoints",
+    "Method": "The method",
+    "Training": "Steps",
+    "Optimizer": "Optimizer",
+    "Speed and memory": "Speed and memory",
+    "Looks and checkpoints": "Looks and checkpoints",
 }
+SETTING_LABELS = {"lora_plus_ratio": "LoRA+ ratio", "neftune": "NEFTune noise"}
+NEVER_MERGED = "It can't become one model with its base: {why}."
+TIME_UNKNOWN = "The time is known after the first steps."
+TIME_KNOWN = "About {time}, going by the run “{run}” with this model and method on this machine."
+BY_HEART = (
+    "{epochs:g} times over the same rows is learning by heart: it repeats them rather than learns from them. Up to ten "
+    "is usual; three are often enough."
+)
+TRAINS = "Trains {trainable:,} of {total:,} parameters ({share:.3g} %)."
+TRAINS_UNKNOWN = "How many parameters are trained is known after the start: {why}"
+CHECKING_ROWS = "Checking every row before the start:"
+SAVE_SETTINGS = "Save these settings"
+LOAD_SETTINGS = "Load settings"
+SETTINGS_FILE = "tuning-fork-settings.json"
+NOT_SETTINGS = "{file} holds no settings: choose a JSON file that “Save these settings” made, or a run's config.json."
+ROWS_GONE = (
+    "The settings are those of the run, but its rows ({file}) are not here any more; choose rows under 1 · Data."
+)
 START = "Start training"
 START_ANOTHER = "Start another run"
 STARTING_RUN = "Starting …"
@@ -203,6 +283,7 @@ TRY_AGAIN = "Try again"
 RESUME_FROM = "Resume from step {step:,}"
 JUDGE_AGAIN = "Judge on the held-out rows"
 REUSE = "Use its settings"
+AS_SCRIPT = "Export as script"
 NEXT_COMPARE = "Next: compare"
 ALREADY_STARTING = "A run is being started this very moment; wait until it shows."
 NO_MODEL = "No model is chosen; pick one or type a Hugging Face id."
@@ -226,14 +307,18 @@ RUN_PHASES = {
     "tokenizing": "Turning the rows into tokens",
     "loading model": "Loading the model",
     "training": "Training",
-    "saving": "Saving the adapter",
+    "evaluating": "Training: looking at the validation rows",
+    "saving": "Saving",
     "answering": "Judging on the held-out rows",
     "measuring loss": "Judging on the held-out rows: measuring the loss",
     "merging": "Merging",
     "asking the judged model": "Merging: asking the judged model",
 }
-RUN_JOBS = {"evaluate": "Judging: ", "merge": "Merging: ", "publish": "Publishing: "}
+RUN_JOBS = {"evaluate": "Judging: ", "adopt": "Using the checkpoint: ", "merge": "Merging: ", "publish": "Publishing: "}
 HANDING_OVER = "Getting ready to judge on the held-out rows"
+SAVING_CHECKPOINT = "Training: saving a checkpoint"
+BAR_ROWS = "rows"
+DONE_OF = "{done:,} of {of:,}"
 STEP_OF = "step {step:,} of {steps:,}"
 ROW_OF = "row {step:,} of {steps:,}"
 TIME_LEFT = "about {time} left"
@@ -243,6 +328,8 @@ RUN_PLAN_SHORT = "{rows:,} rows, {epochs}"
 EPOCHS = {True: "1 epoch", False: "{epochs:g} epochs"}
 FACT_LOSS = "training loss"
 FACT_VALIDATION = "validation loss"
+FACT_RATE = "learning rate"
+FACT_GRADIENT = "gradient norm"
 FACT_SPEED = "tokens/s"
 FACT_MEMORY = "memory, at most"
 FACT_GPU = "GPU memory, at most"
@@ -292,10 +379,85 @@ CURVE_VALIDATION = "validation rows"
 CURVE_SAID = "Loss by step. "
 CURVE_LAST = "{name}: {loss:.3f} at step {step:,}. "
 
+# watch it learn
+WATCH_IT_LEARN = "Watch it learn"
+WATCH_HELP = (
+    "The same questions at every look, to the base and to what has been learned so far. They are not learned from."
+)
+AT_STEP = "Step {step:,}"
+WANTED = "Wanted:"
+AS_WANTED = "as wanted"
+
+# checkpoints
+CHECKPOINTS = "Checkpoints"
+CHECKPOINT = "Checkpoint"
+CHECKPOINT_HEADS = ("step", "validation loss", "on disk", "")
+CHECKPOINT_LABEL = "step {step:,}"
+CHECKPOINT_LOSS = " · loss {loss:.3f}"
+CHECKPOINTS_TAKE = (
+    "Together {size} on disk: the best one and the newest are kept, so that training can go on from them."
+)
+IS_BEST = "best"
+IS_USED = "in use"
+USE_CHECKPOINT = "Use this checkpoint"
+NO_CHECKPOINT = "No checkpoint is chosen; pick one from the list."
+MORE_EPOCHS = "More epochs"
+GO_ON = "Continue"
+NO_EPOCHS = "More epochs is empty or not above 0; say how many passes over the rows are added."
+
 # all runs
 ALL_RUNS = "All runs"
 NO_RUNS = "None yet."
-RUN_COLUMNS = ("name", "model", "state", "loss", "validation loss", "when")
+RUN_HEADS = (
+    ("", "name"), ("", "state"), ("aside", "model"), ("aside", "method"), ("aside number", "rows"),
+    ("number", "validation loss"), ("aside", "training loss"), ("aside number", "disk"), ("", "when"),
+)  # fmt: skip
+IMPORTED = "imported"
+SPARK = "training loss from {first:.2f} to {last:.2f}"
+CHECKPOINTS_SIZE = "checkpoints: {size}"
+RUN_TAKES = "“{name}”, the run that is chosen, takes {whole} on the disk, of which checkpoints {checkpoints}."
+NEW_NAME = "Name"
+RUN_ACTIONS = {
+    "rename": "Rename",
+    "compare": "Show both",
+    "download": "Download as a zip",
+    "delete": "Delete …",
+}
+WITH_ROWS = "Put the rows it learned from and was judged on into the zip, too"
+DELETE_ASKS = (
+    "Delete “{name}” for good? Its adapter, checkpoints, scores and rows go, {size}; what was published stays. It can't be "
+    "undone. (The example that ships comes back when the app is started again.)"
+)
+DELETE_REALLY = "Delete for good"
+KEEP_RUN = "Keep it"
+BESIDE_WITH = "Show it beside another run"
+BESIDE_LINES = "Thin: training rows. Thick: validation rows."
+BESIDE_NO_CURVES = "Neither has a curve to show."
+BESIDE_SAID = "Loss by step, both to one scale: {steps:,.0f} steps wide, from {low:.3f} to {high:.3f} high."
+BESIDE_CAME = "What came of them"
+BESIDE_ASKED = "Settings and rows that differ"
+BESIDE_SAME = "Both were asked for the same, of the same rows."
+BESIDE_STATE = "state"
+BESIDE_LESS = " (less is better)"
+NO_OTHER_RUN = "No other run is chosen; pick the one to show beside this one."
+BRING = "Import an adapter"
+BRING_WHAT = "Adapter"
+BRING_WHAT_HELP = "Its name on the Hub, such as user/name, or its folder on this machine."
+BRING_FILE = "Or a zip of it"
+BRING_BASE = "Its base"
+BRING_BASE_HELP = "Left empty, the one that the adapter itself names."
+BRING_MEMORY = "How the base is held"
+BRING_TOKEN_HELP = "Only for a private or gated one; it is kept nowhere."
+BRING_JUDGE = "Judge it on the data that is chosen under 1 · Data"
+BRING_JUDGE_HELP = "On the rows that a training on that data would hold out, so that both can be compared."
+BRING_GO = "Import and check"
+BRING_NOTHING = "No adapter is given; type its name on the Hub or its folder, or choose a zip."
+BRING_PHASES = {
+    "starting": "Getting ready …",
+    "fetching": "Fetching its files …",
+    "queued": "Waiting for the device: {whom}. It is checked as soon as it is free.",
+    "checking": "Loading its base, and finding the place of every tensor …",
+}
 
 PARAMETERS = "{millions:,.0f} million parameters"
 LAYERS = "{n} layers"

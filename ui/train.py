@@ -1,44 +1,33 @@
-"""The Train tab: what is learned with which settings, and the start. How the chosen run fares is in `watch`."""
+"""The Train tab: what is learned with which settings, and the start.
+
+What the settings are is in settings.py, what the next run comes to in plan.py, files of settings in saved.py; how the
+chosen run fares is in watch.py, its checkpoints in kept.py.
+"""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipeline import catalogue, config, home, jobs
-from pipeline.errors import UserError
-from pipeline.schema import Run, Source, TrainConfig, Visitor, settings, to_json
-from ui import access, children, data, errors, form, live, runs, texts, watch
-from ui.reading import READ_AS, source_of
+from pipeline.methods import METHODS
+from pipeline.schema import TrainConfig
+from pipeline.schema import settings as settings_of
+from ui import data, form, kept, live, manage, plan, runs, saved, settings, start, strip, texts, watch
 
 CURVE_SCRIPT = (Path(__file__).parent / "curve.js").read_text()
-CREATE_SECONDS, COUNT_SECONDS, DESCRIBE_SECONDS = 600.0, 60.0, 120.0
-
-IN_SIGHT = PRESET_FIELDS = ("epochs", "learning_rate", "batch_size", "rank", "alpha")
-ON_DATA_TAB = READ_AS  # drawn where their effect is seen, in the preview
-COUNTED = ("epochs", "batch_size", "max_steps")  # what the number of steps depends on
-FIELDS = tuple(name for name, wish in settings(TrainConfig).items() if len(wish.choices) != 1)  # no choice, no question
-# what a preset changes of the settings that suit the model
-FIRST_PRESET = "balanced"
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"epochs": 1.0, "rank": 8, "alpha": 16},
-    "balanced": {},
-    "thorough": {"epochs": 6.0, "rank": 32, "alpha": 64},
-}
 
 SAME = "(value) => value"
 NONE = "() => null"
+NOTHING = "() => ''"
 SAY_STARTING = f"() => ({{__type__: 'update', value: '{texts.STARTING_RUN}', interactive: false}})"
 GO_TO_COMPARE = "() => document.querySelector('#tab-compare-button').click()"
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-
-_starting = threading.Lock()
+PRIVATE: dict[str, Any] = {"api_visibility": "private", **QUIET}
+PLUMBING: dict[str, Any] = {"api_visibility": "undocumented", **QUIET}
 
 
 @dataclass(frozen=True)
@@ -47,27 +36,39 @@ class Parts:
 
     model: gr.Dropdown
     model_facts: gr.HTML
+    explained: gr.HTML
     fields: dict[str, Component]
     timer: gr.Timer
     learns_from: gr.HTML
     planned: gr.HTML
+    trained: gr.HTML
+    checked: gr.HTML
     preset: gr.Radio
     name: gr.Textbox
     start: gr.Button
+    halt: gr.Button
+    save: gr.Button
+    load: gr.UploadButton
+    download: gr.Textbox
+    zip: gr.DownloadButton
     panel: gr.HTML
     curve: gr.HTML
+    strip: gr.HTML
     stop: gr.Button
     cancel: gr.Button
     resume: gr.Button
     reuse: gr.Button
+    script: gr.Button
     compare: gr.Button
-    table: gr.HTML
+    kept: kept.Parts
+    manage: manage.Parts
     seen: gr.State
 
     @property
     def shown(self) -> list[Any]:
         """What `watch` fills, in its order."""
-        return [*(getattr(self, name) for name in watch.DRAWN), self.table, self.timer, self.seen]
+        drawn = {**vars(self), **self.kept.drawn}
+        return [*(drawn[name] for name in watch.DRAWN), self.manage.table, self.timer, self.seen]
 
 
 def draw() -> Parts:
@@ -78,49 +79,69 @@ def draw() -> Parts:
         with gr.Column(scale=5, min_width=320):
             drawn |= _draw_run()
     with gr.Accordion(texts.ALL_RUNS, open=True, elem_id="train-runs"):
-        drawn["table"] = gr.HTML(live.table([], None), elem_id="train-table")
+        drawn["manage"] = manage.draw()
     return Parts(**drawn, timer=gr.Timer(1, active=False), seen=gr.State(None))
 
 
 def _draw_form() -> dict[str, Any]:
+    values = settings.preset_values(settings.FIRST_PRESET, form.FIRST_MODEL)
     learns_from = gr.HTML(elem_id="train-learns-from")
     with gr.Row(elem_id="train-what"):
-        model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model", scale=3, min_width=300)
-        preset = gr.Radio(
-            [(label, name) for name, label in texts.PRESETS.items()], value=FIRST_PRESET, interactive=True,
-            label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset", scale=3, min_width=330,
-        )  # fmt: skip
-    model_facts = gr.HTML(elem_id="train-model-facts", padding=False)
-    values = preset_values(FIRST_PRESET, form.FIRST_MODEL)
+        with gr.Column(min_width=280):
+            model = form.models(label=texts.MODEL, info=texts.MODEL_HELP, elem_id="train-model")
+            model_facts = gr.HTML(elem_id="train-model-facts", padding=False)
+        with gr.Column(min_width=280):
+            fields = form.draw(TrainConfig, ("method",))
+            fields["method"].info = ""  # type: ignore[attr-defined]  # the chosen one's own sentence stands below
+            explained = gr.HTML(settings.explained(settings.FIRST_METHOD), elem_id="train-method", padding=False)
+    preset = gr.Radio(
+        [(label, name) for name, label in texts.PRESETS.items()], value=settings.FIRST_PRESET, interactive=True,
+        label=texts.PRESET, info=texts.PRESET_HELP, elem_id="train-preset",
+    )  # fmt: skip
     with gr.Row(elem_id="train-settings"):
-        fields = form.draw(TrainConfig, IN_SIGHT, values)
+        fields |= _draw_fields(settings.IN_SIGHT, values)
         name = gr.Textbox(
             label=texts.RUN_NAME, info=texts.RUN_NAME_HELP, interactive=True, max_lines=1, elem_id="train-name"
         )
-    fields |= form.draw(TrainConfig, ("memory",))
     with gr.Row(elem_id="train-go"):
-        start = gr.Button(texts.START, variant="primary", size="lg", scale=1, elem_id="train-start")
-        planned = gr.HTML(elem_id="train-plan")
+        begin = gr.Button(texts.START, variant="primary", size="lg", scale=1, elem_id="train-start")
+        with gr.Column(min_width=240, scale=2, elem_id="train-comes-to"):
+            planned = gr.HTML(elem_id="train-plan", padding=False)
+            trained = gr.HTML(elem_id="train-trained", padding=False)
+            checked = gr.HTML(elem_id="train-checked", padding=False)
+        halt = gr.Button(texts.STOP, scale=0, min_width=90, visible=False, elem_id="train-halt")
     with gr.Accordion(texts.TRAIN_ADVANCED, open=False, elem_id="train-advanced"):
-        fields |= _draw_advanced(set(fields))
+        fields |= _draw_advanced(set(fields), values)
+    with gr.Row(elem_id="train-files"):
+        save = gr.Button(texts.SAVE_SETTINGS, size="sm", elem_id="train-save")
+        load = gr.UploadButton(texts.LOAD_SETTINGS, size="sm", file_types=[".json"], elem_id="train-load")
+    download = gr.Textbox(show_label=False, elem_id="train-download", elem_classes="plumbing", interactive=True)
+    zipped = gr.DownloadButton(elem_id="train-zip", elem_classes="plumbing")
     return {
-        "learns_from": learns_from, "planned": planned, "model": model, "model_facts": model_facts, "fields": fields,
-        "preset": preset, "name": name, "start": start,
+        "learns_from": learns_from, "planned": planned, "trained": trained, "checked": checked, "model": model, "model_facts": model_facts,
+        "explained": explained, "fields": fields, "preset": preset, "name": name, "start": begin, "halt": halt,
+        "save": save, "load": load, "download": download, "zip": zipped,
     }  # fmt: skip
 
 
-def _draw_advanced(drawn: set[str]) -> dict[str, Component]:
+def _draw_fields(names: Any, values: dict[str, Any]) -> dict[str, Component]:
+    """These settings; those that the first method does not look at are hidden."""
+    fields = form.draw(TrainConfig, names, values)
+    for name, field in fields.items():
+        if name in settings.OWN:
+            field.visible = name in METHODS[settings.FIRST_METHOD].uses
+    return fields
+
+
+def _draw_advanced(drawn: set[str], values: dict[str, Any]) -> dict[str, Component]:
     """Every other setting, under its group's heading."""
-    known, fields = settings(TrainConfig), {}
-    for group, heading in texts.SETTING_GROUPS.items():
-        names = [
-            name
-            for name, wish in known.items()
-            if wish.group == group and name in FIELDS and name not in drawn and name not in ON_DATA_TAB
-        ]
-        gr.Markdown(f"## {heading}")
-        with gr.Row():
-            fields |= form.draw(TrainConfig, names)
+    known, fields = settings_of(TrainConfig), {}
+    left = [name for name in known if name not in drawn and name not in settings.ON_DATA_TAB]
+    for group in dict.fromkeys(known[name].group for name in left):
+        with gr.Column(elem_classes="settings"):  # not shown where the method looks at none of them
+            gr.Markdown(f"## {texts.SETTING_GROUPS[group]}")
+            with gr.Row():
+                fields |= _draw_fields([name for name in left if known[name].group == group], values)
     return fields
 
 
@@ -132,196 +153,102 @@ def _draw_run() -> dict[str, Any]:
         stop = gr.Button(texts.STOP_AND_KEEP, visible=False, elem_id="train-stop")
         cancel = gr.Button(texts.CANCEL, variant="stop", visible=False, elem_id="train-cancel")
         reuse = gr.Button(texts.REUSE, visible=False, elem_id="train-reuse")
+        script = gr.Button(texts.AS_SCRIPT, visible=False, elem_id="train-script")
     legend = f'<p class="run-legend"><i class="train"></i>{texts.CURVE_TRAIN}<i class="validation"></i>{texts.CURVE_VALIDATION}</p>'
     curve = gr.HTML(
         live.curve(None), html_template=f'{legend}<canvas role="img"></canvas>', js_on_load=CURVE_SCRIPT,
         elem_id="train-curve",
     )  # fmt: skip
+    strip_of = gr.HTML(elem_id="train-strip", padding=False, js_on_load=strip.SCRIPT)
     return {
-        "panel": panel, "curve": curve, "stop": stop, "cancel": cancel, "resume": resume, "reuse": reuse,
-        "compare": compare,
+        "panel": panel, "curve": curve, "strip": strip_of, "stop": stop, "cancel": cancel, "resume": resume,
+        "reuse": reuse, "script": script, "compare": compare, "kept": kept.draw(),
     }  # fmt: skip
 
 
 def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar, page: gr.Blocks) -> None:
-    _wire_form(parts, dataset, page)
-    settings_drawn = {**parts.fields, **dataset.fields}
-    clicked = parts.start.click(None, None, parts.start, js=SAY_STARTING, api_visibility="private", **QUIET)
+    whole = {**parts.fields, **dataset.fields}
+    _wire_form(parts)
+    here = next(tab for tab in page.blocks.values() if isinstance(tab, gr.Tab) and tab.id == "train")
+    _wire_model(parts, dataset, here)
+    _wire_plan(parts, dataset, whole, page, here)
+    _wire_start(parts, dataset, whole, bar)
+    _wire_run(parts, bar)
+    manage.wire(parts.manage, dataset, bar)
+    saved.wire(parts, dataset, {name: whole[name] for name in settings.FIELDS}, bar, page)
+
+
+def _wire_form(parts: Parts) -> None:
+    suited = [parts.fields[name] for name in settings.PRESET_FIELDS]
+    method, rate = parts.fields["method"], parts.fields["learning_rate"]
+    for source in (parts.preset.input, parts.model.change):
+        source(settings.fill, [parts.preset, parts.model, method], suited, api_name="fill", **PLUMBING)
+    for field in suited:
+        field.input(None, None, parts.preset, js=NONE, **PRIVATE)
+    method.input(settings.suit, [parts.model, method], [rate], api_name="suit", **PLUMBING)
+    own = [parts.explained, *(parts.fields[name] for name in settings.OWN)]
+    method.change(settings.show_method, [method], own, api_name="show_method", **PLUMBING)
+
+
+def _wire_model(parts: Parts, dataset: data.Parts, here: gr.Tab) -> None:
+    parts.model.input(None, parts.model, dataset.model, js=SAME, **PRIVATE)
+    dataset.model.input(None, dataset.model, parts.model, js=SAME, **PRIVATE)
+    gr.on(
+        [here.select, parts.model.change, dataset.fields["template"].change], plan.about_model,
+        [parts.model, dataset.fields["template"]], parts.model_facts, trigger_mode="always_last",
+        api_name="about_model", api_visibility="undocumented", show_progress="minimal", concurrency_limit=None,
+    )  # fmt: skip
+
+
+def _wire_plan(parts: Parts, dataset: data.Parts, whole: dict[str, Component], page: gr.Blocks, here: gr.Tab) -> None:
+    """What the next run comes to follows every setting; the last change counts."""
+    chosen = [dataset.source, dataset.system]
+    told = gr.on(
+        [page.load, dataset.source.change], plan.learns_from, chosen, [parts.learns_from], api_name="learns_from",
+        **PLUMBING,
+    )  # fmt: skip
+    planning: dict[str, Any] = {
+        "fn": plan.plan, "inputs": [*chosen, parts.model], "outputs": [parts.planned], "inputs_kwargs": whole,
+    }  # fmt: skip
+    told.then(**planning, **PRIVATE)
+    changes = [here.select, parts.manage.table.change, parts.model.change, *(field.change for field in whole.values())]
+    gr.on(changes, None, None, parts.checked, js=NOTHING, **PRIVATE)  # why a start was refused may be mended now
+    gr.on(changes, **planning, trigger_mode="always_last", api_name="plan", **PLUMBING)
+    sizes = [parts.fields[name].change for name in ("method", *settings.OWN)]
+    gr.on(
+        [here.select, parts.model.change, *sizes], plan.parameters, [parts.model], [parts.trained], inputs_kwargs=whole,
+        trigger_mode="always_last", api_name="parameters", concurrency_limit=None, api_visibility="undocumented",
+        show_progress="hidden",
+    )  # fmt: skip
+
+
+def _wire_start(parts: Parts, dataset: data.Parts, whole: dict[str, Component], bar: runs.Bar) -> None:
+    clicked = parts.start.click(None, None, parts.start, js=SAY_STARTING, **PRIVATE)
     started = clicked.then(
-        start, [dataset.source, dataset.system, parts.model, parts.name], [bar.run], inputs_kwargs=settings_drawn,
-        api_name="train", concurrency_limit=None, trigger_mode="once", show_progress="hidden",
+        start.start, [dataset.source, dataset.system, parts.model, parts.name], [bar.run, parts.checked, parts.halt],
+        inputs_kwargs=whole, api_name="train", concurrency_limit=None, trigger_mode="once", show_progress="hidden",
     )  # fmt: skip
     # a run that was started is drawn by the bar's change; one that was not leaves the button to be put back
-    started.failure(watch.show, [bar.run], parts.shown, api_visibility="private", **QUIET)
-    bar.run.change(watch.show, [bar.run], parts.shown, api_name="show_run", api_visibility="undocumented", **QUIET)
+    started.failure(watch.show, [bar.run], parts.shown, **PRIVATE)
+    parts.halt.click(start.halt, None, None, api_name="halt_start", **PLUMBING)
+
+
+def _wire_run(parts: Parts, bar: runs.Bar) -> None:
+    bar.run.change(watch.show, [bar.run], parts.shown, api_name="show_run", **PLUMBING)
     parts.timer.tick(
-        watch.tick, [bar.run, parts.seen], [*parts.shown, bar.run],
-        api_name="tick_run", api_visibility="undocumented", **QUIET,
+        watch.tick, [bar.run, parts.seen], [*parts.shown, bar.run], api_name="tick_run", **PLUMBING
     )  # fmt: skip
+    clicking: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "once", "show_progress": "minimal"}
     for button, verb in ((parts.stop, watch.stop), (parts.cancel, watch.cancel), (parts.resume, watch.resume)):
         button.click(
-            verb, [bar.run], parts.shown, api_name=f"{verb.__name__}_training", concurrency_limit=None,
-            trigger_mode="once", show_progress="minimal", show_progress_on=button,
-        )  # fmt: skip
-    parts.reuse.click(
-        reuse, [bar.run], [parts.model, dataset.model, parts.preset, *(settings_drawn[name] for name in FIELDS)],
-        api_name="settings_of_run", api_visibility="undocumented", show_progress="hidden", concurrency_limit=None,
+            verb, [bar.run], parts.shown, api_name=f"{verb.__name__}_training", show_progress_on=button, **clicking
+        )
+    parts.kept.use.click(
+        watch.use_checkpoint, [bar.run, parts.kept.step], parts.shown, api_name="use_checkpoint",
+        show_progress_on=parts.kept.use, **clicking,
+    )  # fmt: skip
+    parts.kept.extend.click(
+        watch.extend, [bar.run, parts.kept.epochs], parts.shown, api_name="extend",
+        show_progress_on=parts.kept.extend, **clicking,
     )  # fmt: skip
     parts.compare.click(None, js=GO_TO_COMPARE, api_visibility="private")
-
-
-def _wire_form(parts: Parts, dataset: data.Parts, page: gr.Blocks) -> None:
-    private: dict[str, Any] = {"api_visibility": "private", **QUIET}
-    parts.model.input(None, parts.model, dataset.model, js=SAME, **private)
-    dataset.model.input(None, dataset.model, parts.model, js=SAME, **private)
-    parts.model.change(
-        about_model, parts.model, parts.model_facts, trigger_mode="always_last", api_name="about_model",
-        api_visibility="undocumented", show_progress="minimal", concurrency_limit=None,
-    )  # fmt: skip
-    suited = [parts.fields[name] for name in PRESET_FIELDS]
-    for source in (parts.preset.input, parts.model.change):
-        source(fill, [parts.preset, parts.model], suited, api_name="fill", api_visibility="undocumented", **QUIET)
-    for field in suited:
-        field.input(None, None, parts.preset, js=NONE, **private)
-    chosen, plumbing = [dataset.source, dataset.system], {"api_visibility": "undocumented", **QUIET}
-    told = gr.on(
-        [page.load, dataset.source.change], learns_from, chosen, [parts.learns_from], api_name="learns_from", **plumbing
-    )
-    counted = [parts.fields[name] for name in COUNTED]
-    told.then(plan, [*chosen, *counted], [parts.planned], api_visibility="private", **QUIET)
-    gr.on(
-        [field.change for field in counted], plan, [*chosen, *counted], [parts.planned],
-        trigger_mode="always_last", api_name="plan", **plumbing,
-    )  # fmt: skip
-
-
-def suited_settings(model: str | None) -> dict[str, Any]:
-    """The settings a model is known to learn well with, of those a preset fills in."""
-    offer = catalogue.find(model or "")
-    recommended = (offer and offer.recommended) or {}
-    return {name: value for name, value in recommended.items() if name in PRESET_FIELDS}
-
-
-def preset_values(preset: str, model: str | None) -> dict[str, Any]:
-    """What a preset puts into its fields for this model."""
-    usual = {name: form.default(TrainConfig, name) for name in PRESET_FIELDS}
-    return {**usual, **suited_settings(model), **PRESETS[preset]}
-
-
-@errors.shown
-def fill(request: gr.Request, profile: gr.OAuthProfile | None, preset: str | None, model: str | None) -> Any:
-    """The preset's values for the model; where settings were changed by hand, they stay."""
-    access.visitor(request, profile)
-    if preset not in PRESETS:
-        return [gr.skip()] * len(PRESET_FIELDS)
-    values = preset_values(preset, model)
-    return [values[name] for name in PRESET_FIELDS]
-
-
-@errors.shown
-def learns_from(
-    request: gr.Request, profile: gr.OAuthProfile | None, choice: dict[str, str] | None, system: str | None
-) -> str:
-    """The line that says which rows the next run learns from."""
-    access.visitor(request, profile)
-    try:
-        file = Path(source_of(choice, system).path).name
-    except UserError:
-        return f'<p class="run-source none">{texts.LEARNS_FROM_NOTHING}</p>'
-    return f'<p class="run-source">{escape(texts.LEARNS_FROM.format(file=file))}</p>'
-
-
-@errors.shown
-def plan(
-    request: gr.Request,
-    profile: gr.OAuthProfile | None,
-    choice: dict[str, str] | None,
-    system: str | None,
-    epochs: float | None,
-    batch_size: float | None,
-    max_steps: float | None,
-) -> str:
-    """How many steps the next run takes, or which number can't be; nothing while the rows can't be read."""
-    who = access.visitor(request, profile)
-    if not who.owner:
-        return ""
-    try:
-        wanted = form.read(TrainConfig, COUNTED, (epochs, batch_size, max_steps))
-    except UserError as error:
-        return f'<p class="run-error">{escape(str(error))}</p>'
-    try:
-        rows = _rows(source_of(choice, system))
-    except UserError:  # the Data tab says why
-        return ""
-    return f'<p class="quiet">{live.plan(rows, wanted.epochs, wanted.steps(rows))}</p>'
-
-
-def _rows(source: Source) -> int:
-    """Rows to learn from, counted without making tokens of them."""
-    asked = {
-        "source": to_json(source),
-        "model": None,
-        "max_length": TrainConfig.max_length,
-        "loss_on": TrainConfig.loss_on,
-    }
-    return int(children.READER.ask("inspect", COUNT_SECONDS, **asked)["train"])
-
-
-@errors.shown
-def start(
-    request: gr.Request,
-    profile: gr.OAuthProfile | None,
-    choice: dict[str, str] | None,
-    system: str | None,
-    model: str | None,
-    name: str | None,
-    **values: Any,
-) -> Any:
-    """Make a run of the form and start it; the bar at the top shows it then. One at a time."""
-    who = access.visitor(request, profile, "train")
-    if not _starting.acquire(blocking=False):
-        raise UserError(texts.ALREADY_STARTING)
-    try:
-        folder = _create(who, source_of(choice, system), model, name, values)
-        jobs.start(folder, "train", then=jobs.after_training(folder))
-    finally:
-        _starting.release()
-    return runs.picker(who, folder.name)
-
-
-def _create(who: Visitor, source: Source, model: str | None, name: str | None, values: dict[str, Any]) -> Path:
-    wanted = form.read(TrainConfig, tuple(values), tuple(values.values()))
-    chosen = located(model)
-    children.READER.ask("describe", DESCRIBE_SECONDS, model={"base": chosen})
-    run = Run(chosen, source, (name or "").strip() or Path(source.path).stem, wanted)
-    made = children.READER.ask("create", CREATE_SECONDS, run=to_json(run), by=who.name)
-    return access.run(who, made)
-
-
-def located(model: str | None) -> str:
-    """What somebody chose or typed, as a Hub id or a folder's path."""
-    if not (model or "").strip():
-        raise UserError(texts.NO_MODEL)
-    return config.locate_model(str(model).strip(), home.home())
-
-
-@errors.shown
-def about_model(request: gr.Request, profile: gr.OAuthProfile | None, model: str | None) -> str:
-    """What the chosen model says of itself, without downloading it, or why it can't be used."""
-    who = access.visitor(request, profile)
-    if not who.owner:
-        return ""
-    try:
-        facts = children.READER.ask("describe", DESCRIBE_SECONDS, model={"base": located(model)})
-    except UserError as error:
-        return f'<p class="run-error" role="alert">{escape(str(error))}</p>'
-    return f'<p class="quiet">{escape(live.model_facts(facts))}</p>'
-
-
-@errors.shown
-def reuse(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
-    """The form as it was when this run was made; no preset, so that none overwrites it."""
-    who = access.visitor(request, profile, "train")
-    asked = jobs.load(access.run(who, run))
-    model, values = config.portable_model(asked.model), to_json(asked.config)
-    return [model, model, None, *(values[name] for name in FIELDS)]

@@ -5,6 +5,7 @@ Everything shown is read from the run's folder, so a reload, another browser or 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -13,15 +14,16 @@ import gradio as gr
 from pipeline import jobs
 from pipeline.errors import UserError
 from pipeline.schema import Visitor
-from ui import access, errors, live, runs, texts
+from ui import access, errors, kept, live, runs, runs_table, strip, texts
 
-BUTTONS = ("start", "stop", "cancel", "resume", "reuse", "compare")
-DRAWN = ("panel", "curve", *BUTTONS)
+BUTTONS = ("start", "stop", "cancel", "resume", "reuse", "script", "compare")
+DRAWN = ("panel", "curve", "strip", "checkpoints", "listed", "step", "more", *BUTTONS)
 TURNS = ("status", "validation")  # what the table of all runs is drawn again for
+HIDDEN: dict[str, Any] = {"checkpoints": gr.Accordion, "more": gr.Row}  # only shown or not
 Seen = dict[str, int]
 NO_RUN: dict[str, Any] = {
-    "panel": "", "curve": live.curve(None), **dict.fromkeys(BUTTONS), "start": texts.START,
-    "working": False, "status": None, "validation": None,
+    "panel": "", "curve": live.curve(None), "strip": "", "checkpoints": False, "listed": "", "step": [], "more": False,
+    **dict.fromkeys(BUTTONS), "start": texts.START, "working": False, "status": None, "validation": None,
 }  # fmt: skip
 
 
@@ -50,6 +52,30 @@ def resume(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None
 
 
 @errors.shown
+def use_checkpoint(
+    request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, step: float | None
+) -> list[Any]:
+    """Make a checkpoint the run's adapter, and judge it."""
+    who = access.visitor(request, profile, "choose a checkpoint")
+    folder = access.run(who, run)
+    if step is None:
+        raise UserError(texts.NO_CHECKPOINT)
+    jobs.adopt(folder, int(step))
+    return _draw(who, run)
+
+
+@errors.shown
+def extend(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, more: float | None) -> list[Any]:
+    """Go on for more epochs from where the run is."""
+    who = access.visitor(request, profile, "go on with a training")
+    folder = access.run(who, run)
+    if not more or not 0 < more < math.inf:
+        raise UserError(texts.NO_EPOCHS)
+    jobs.extend(folder, jobs.load(folder).config.epochs + more)
+    return _draw(who, run)
+
+
+@errors.shown
 def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
     """Another run was chosen, or the page was opened: draw all of it."""
     who = access.visitor(request, profile)
@@ -74,7 +100,7 @@ def _draw(who: Visitor, run: str | None, seen: Seen | None = None) -> list[Any]:
     updates = [gr.skip() if before.get(name) == now[name] else _update(name, drawn) for name in DRAWN]
     same, table = now == {name: before.get(name) for name in now}, gr.skip()
     if any(now[name] != before.get(name) for name in TURNS):
-        table = live.table([each for each in jobs.listing() if who.owner or each["shared"]], run)
+        table = runs_table.draw(who, run)
     timer = gr.skip() if drawn["working"] else gr.Timer(active=False)
     return [*updates, table, timer if same else gr.Timer(active=True), now]
 
@@ -92,9 +118,22 @@ def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:
         **(_buttons(seen) if who.owner else {}),
         "panel": live.panel(seen, time.time(), who.owner),
         "curve": live.curve(seen.told),
+        "strip": strip.strip(seen.told.samples),
+        **(_checkpoints(seen) if who.owner else {}),
         "working": seen.working,
         "status": (run, seen.run["status"]),
         "validation": seen.told.validation_loss,
+    }
+
+
+def _checkpoints(seen: live.Picture) -> dict[str, Any]:
+    """What is kept of a run that does not work at the moment, and whether it can be gone on with."""
+    found = seen.checkpoints
+    return {
+        "checkpoints": bool(found) and not seen.working,
+        "listed": kept.listed(found) if found else "",
+        "step": kept.choices(found),
+        "more": seen.run["status"] == "finished" and not seen.imported,
     }
 
 
@@ -107,6 +146,7 @@ def _buttons(seen: live.Picture) -> dict[str, str | None]:
         "cancel": texts.CANCEL if working else None,
         "resume": _resume(seen) if seen.resumable else None,
         "reuse": texts.REUSE,
+        "script": texts.AS_SCRIPT if not seen.imported else None,
         "compare": texts.NEXT_COMPARE if seen.adapter and not working else None,
     }
 
@@ -122,6 +162,10 @@ def _resume(seen: live.Picture) -> str:
 def _update(name: str, drawn: dict[str, Any]) -> Any:
     """The value; for a button its label and looks: the next step is the one that stands out."""
     value = drawn[name]
+    if name in HIDDEN:
+        return HIDDEN[name](visible=value)
+    if name == "step":
+        return gr.Dropdown(choices=value, value=value[0][1] if value else None)
     if name not in BUTTONS:
         return value
     if value is None:

@@ -1,4 +1,5 @@
-"""The Data tab in a real browser: an unknown CSV is mapped by hand, two findings are mended, the coloured preview is read."""
+"""The Data tab in a real browser: an unknown CSV is mapped by hand, two findings are mended, the coloured preview is read;
+a dataset on the Hub is looked at, fetched and cut as long as is suggested."""
 
 import re
 
@@ -7,14 +8,23 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import opened
 from tests.conftest import serve_app
+from tests.hub.server import serve
+from tests.test_hub_rows import CARD, QA, lines
 from ui import texts
 
 LONG = 60_000
 
 
 @pytest.fixture(scope="module")
-def page_url(tmp_path_factory):
-    with serve_app(tmp_path_factory.mktemp("data") / "home") as url:
+def hub():
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def page_url(hub, tmp_path_factory):
+    home = tmp_path_factory.mktemp("data") / "home"
+    with serve_app(home, HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1", HF_HUB_OFFLINE="0") as url:
         yield url
 
 
@@ -62,3 +72,38 @@ def test_an_unknown_file_is_understood_with_a_little_help(browser, page_url, tmp
         expect(learned).to_contain_text("Es geschah Nummer 9.")
         assert "\u200b" not in learned.inner_text()
         watch.picture("data-mended")
+
+
+def test_a_dataset_on_the_hub_is_looked_at_and_used(browser, page_url, hub):
+    """Its parts and first rows are seen before anything is fetched; fetched, it is read like an uploaded file."""
+    files = {"small/a.jsonl": lines(QA[:5]), "large/train.jsonl": lines(QA), "large/test.jsonl": lines(QA[:3])}
+    hub.dataset("alice/qa", {"README.md": CARD.encode(), **files}, private=True)
+    with opened(browser, page_url, "data-hub") as watch:
+        page = watch.page
+        watch.tab("1 · Data")
+        expect(page.locator("#data-shown mark").first).to_be_visible(timeout=LONG)
+        page.get_by_role("button", name=texts.HUB_DATASET).click()
+        page.locator("#hub-repo input, #hub-repo textarea").fill("alice/qa")
+        page.locator("#hub-look").click()
+        expect(page.locator("#hub-doing [role=alert]")).to_contain_text("it is private", timeout=LONG)
+        page.get_by_role("button", name=texts.TYPE_ROWS).click()  # a table that was drawn wide gets narrow, too
+        expect(page.locator("#data-typed table").first).to_be_visible()
+        watch.picture("data-hub-refused")
+        page.get_by_role("button", name=texts.TYPE_ROWS).click()
+        page.locator("#hub-read-token input").fill("hf_read")
+        page.locator("#hub-look").click()
+        expect(page.locator("#hub-shown")).to_contain_text("The first 20 of 30 rows", timeout=LONG)
+        watch.picture("data-hub-rows")
+        page.locator("#hub-use").click()
+        summary = page.locator("#data-summary")
+        expect(summary).to_contain_text("alice__qa-large-train.jsonl", timeout=LONG)
+        expect(page.locator("#data-shown .scroll mark").first).to_contain_text("Answer", timeout=LONG)
+        expect(page.locator("#hub-read-token input")).to_have_value("")
+        assert "hf_read" not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+        expect(summary).to_contain_text("tokens in a typical row", timeout=LONG)
+        summary.locator("summary", has_text=texts.STATISTICS).click()
+        summary.locator("button[data-suggested]").click()
+        expect(summary.get_by_text(texts.SUGGESTED_IS_SET)).to_be_visible(timeout=LONG)
+        page.get_by_role("button", name=texts.READ_AS).click()
+        expect(page.locator("#trainconfig-max_length input").first).to_have_value("64")
+        watch.picture("data-hub-used")

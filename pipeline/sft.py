@@ -1,0 +1,91 @@
+"""Our settings in TRL's words: the one place where the two vocabularies meet."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from trl import SFTConfig
+
+from pipeline import checkpoints, model, precision, trackers
+from pipeline.schema import TrainConfig
+
+EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
+LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
+MICRO_BATCH_ON_GPU = 4
+
+
+def capability() -> precision.Capability | None:
+    """The GPU's compute capability, None on a CPU."""
+    return torch.cuda.get_device_capability() if model.device().type == "cuda" else None
+
+
+def recompute(config: TrainConfig) -> bool:
+    """Whether activations are computed again in the backward pass instead of kept. Prefix tuning can't."""
+    if config.activation_checkpointing == "auto":
+        return model.device().type == "cuda" and config.method != "prefix-tuning"
+    return config.activation_checkpointing == "on"
+
+
+def micro_batch(config: TrainConfig) -> int:
+    """Sequences in memory at once: a divisor of the batch. Packed ones go one by one, for attention without its package
+    is computed over all of them laid end to end, and costs the square of that.
+    """
+    if config.micro_batch:
+        return config.micro_batch
+    if config.packing:
+        return 1
+    most = config.batch_size if model.device().type == "cpu" else MICRO_BATCH_ON_GPU
+    return max(n for n in range(1, most + 1) if config.batch_size % n == 0)
+
+
+def sft_config(config: TrainConfig, sequences: int, validated: bool, folder: Path, computed: str) -> SFTConfig:
+    """TRL's arguments for so many training sequences (rows, or packed rows), with a validation part or without.
+
+    `computed` is what precision.computed says. Rows come ready-made: TRL cuts nothing (max_length) and packs nothing
+    (packing), but keeps packed ones apart (padding_free).
+    """
+    total, micro = config.steps(sequences), micro_batch(config)
+    every = config.eval_steps or max(1, round(total / EVALUATIONS))
+    on_cpu = model.device().type == "cpu"
+    return SFTConfig(
+        output_dir=str(folder / checkpoints.FOLDER),
+        use_cpu=on_cpu,
+        bf16=computed == "bfloat16",
+        fp16=computed == "float16",
+        activation_checkpointing=recompute(config),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=config.batch_size // micro,
+        num_train_epochs=config.epochs,
+        max_steps=total if config.max_steps else -1,
+        learning_rate=config.rate,
+        lr_scheduler_type=config.scheduler,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim=config.optimizer,
+        neftune_noise_alpha=config.neftune or None,
+        train_sampling_strategy="group_by_length" if config.length_grouping and not config.packing else "random",
+        seed=config.seed,
+        logging_first_step=True,
+        logging_steps=max(1, math.ceil(total / LOGGED_POINTS)),
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=every,
+        metric_for_best_model="loss" if validated else None,
+        save_strategy="steps",
+        save_steps=config.save_steps or every,
+        save_total_limit=max(2, config.keep_checkpoints),  # the newest is what a stopped run goes on from
+        dataloader_pin_memory=not on_cpu,
+        max_length=None,
+        packing=False,
+        padding_free=config.packing,
+        report_to=config.tracker,
+        run_name=folder.name,
+        project=trackers.PROJECT,
+        trackio_space_id=None,
+        trackio_static_space_id=False,
+        disable_tqdm=True,
+    )
