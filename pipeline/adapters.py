@@ -57,7 +57,7 @@ def fresh(base: Any, tokenizer: Any, config: TrainConfig, recompute: bool) -> An
 def wrapped(base: Any, config: TrainConfig, new_ids: list[int]) -> Any:
     """PEFT's model of an adapter method. Raises UserError for layers that the base does not have."""
     try:
-        adapted = get_peft_model(base, _peft_config(base, config, new_ids))
+        adapted = get_peft_model(base, peft_config(base, config, new_ids))
     except ValueError as error:
         said = " ".join(str(error).split())[:300]
         what = f"target_modules {config.target_modules!r}" if "target_modules" in uses(config) else config.method
@@ -75,7 +75,7 @@ def uses(config: TrainConfig) -> tuple[str, ...]:
     return METHODS[config.method].uses
 
 
-def _peft_config(base: Any, config: TrainConfig, new_ids: list[int]) -> PeftConfig:
+def peft_config(base: Any, config: TrainConfig, new_ids: list[int]) -> PeftConfig:
     """Our settings in PEFT's words."""
     if config.method == "ia3":
         return IA3Config(target_modules="all-linear", feedforward_modules=[], task_type="CAUSAL_LM")
@@ -104,7 +104,7 @@ def optimizer(adapted: Any, config: TrainConfig) -> torch.optim.Optimizer | None
     """The optimizer of a method that needs one of its own: LoRA+ has two learning rates. None: the trainer's choice."""
     if config.method != "lora+":
         return None
-    made, options = _optimizer(config.optimizer)
+    made, options = optimizer_class(config.optimizer)
     return create_loraplus_optimizer(
         adapted,
         made,
@@ -115,7 +115,7 @@ def optimizer(adapted: Any, config: TrainConfig) -> torch.optim.Optimizer | None
     )
 
 
-def _optimizer(name: str) -> tuple[Any, dict[str, Any]]:
+def optimizer_class(name: str) -> tuple[Any, dict[str, Any]]:
     """The class and the options the trainer would choose for a name."""
     if name == "adafactor":
         from transformers.optimization import Adafactor

@@ -203,6 +203,8 @@ def room_for_new_tokens(repo: str) -> list[str]:
 
 
 def data(facts: Facts) -> str:
+    if "origin" in facts.asked:
+        return f"## What it was trained on\n\n{imported(facts)} What it learned from is not known here."
     source, counts = facts.run.source, facts.asked["counts"]
     rows = [(part.replace("_", "-"), str(counts[part]), purpose) for part, purpose in zip(PARTS, PURPOSES, strict=True)]
     lines = [
@@ -238,6 +240,8 @@ def prompt_format(facts: Facts) -> str:
 
 def training(facts: Facts) -> str:
     """Every setting, drawn from the dataclass that defines them."""
+    if "origin" in facts.asked:
+        return f"## How it was trained\n\n{imported(facts)} How it was trained is not known here."
     asked = to_json(facts.run.config)
     rows = [(name, code(str(asked[name]))) for name in settings(TrainConfig)]
     learned = {
@@ -252,6 +256,10 @@ def training(facts: Facts) -> str:
             table(("setting", "value"), rows),
         ]
     )
+
+
+def imported(facts: Facts) -> str:
+    return f"It was not trained here: the adapter was imported from {code(str(facts.asked['origin']))}."
 
 
 def how(config: TrainConfig) -> str:
@@ -295,8 +303,11 @@ def merge_check(check: dict[str, Any]) -> str:
 
 def limits(facts: Facts) -> str:
     judged = f"{facts.report['n']} rows" if facts.report else "nothing"
+    learned = (
+        "rows that are not known here" if "origin" in facts.asked else f"{facts.asked['counts']['train']} conversations"
+    )
     lines = [
-        f"It learned from {facts.asked['counts']['train']} conversations and was judged on {judged} of the same kind; nothing "
+        f"It learned from {learned} and was judged on {judged} of the same kind; nothing "
         "here says how it does on other tasks, other languages or longer texts.",
         "The errors and the bias of its base and of its examples are still in it. It was not tested for safety.",
         "Scores compare with one reference answer; another good answer in other words scores low.",

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoints, config, dataset, files, home
+from pipeline import checkpoints, config, dataset, files, home, methods
 from pipeline.errors import UserError
 from pipeline.job import NOT_ALONE
 from pipeline.run_folder import (
@@ -64,6 +64,7 @@ def create(
 
     `more` is told in run.json, too; `fill` may put more into the folder before it is a run.
     """
+    methods.check_rows(run.config.method, prepared.train + prepared.validation)
     slug = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:40] or "run"
     name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
     folder = home.runs() / name

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from pipeline import dataset, files, jobs, model, sides, template, vocabulary, weights
+from pipeline import dataset, files, general, jobs, model, sides, template, vocabulary, weights
 from pipeline.errors import Refused, UserError
 from pipeline.job import Job
 from pipeline.methods import METHODS
@@ -147,6 +147,9 @@ def judged_behaviour(folder: Path) -> tuple[Behaviour, list[list[int]], tuple[in
 
 def check_prompts(folder: Path, pair: Pair) -> list[list[int]]:
     rows = dataset.read_part(folder, "held_out") or dataset.read_part(folder, "train")
+    if not rows:  # an adapter that was imported without any
+        asked = [task["messages"] for task in general.tasks(jobs.load(folder).model)][:PROMPTS]
+        return [template.prompt_ids(pair.tokenizer, pair.template, messages) for messages in asked]
     step = max(1, len(rows) // PROMPTS)
     chosen = rows[::step][:PROMPTS]
     return [template.row_prompt(pair.tokenizer, pair.template, row) for row in chosen]

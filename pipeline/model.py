@@ -215,8 +215,8 @@ def base(model: Model) -> Any:
     options: dict[str, Any] = {
         "dtype": dtype(model.memory, config.model_type), "use_safetensors": True, "attn_implementation": model.attention
     }  # fmt: skip
-    if quantization := _quantization(model.memory, options["dtype"]):
-        options["quantization_config"] = quantization
+    if small := quantization(model.memory, options["dtype"]):
+        options["quantization_config"] = small
     loaded, told = _load(
         AutoModelForCausalLM, model, device_map={"": str(device())}, output_loading_info=True, **options
     )
@@ -228,7 +228,7 @@ def base(model: Model) -> Any:
     return loaded.eval()
 
 
-def _quantization(memory: str, compute: torch.dtype) -> BitsAndBytesConfig | None:
+def quantization(memory: str, compute: torch.dtype) -> BitsAndBytesConfig | None:
     """NF4 with its scales quantized, too (Dettmers et al. 2023, arXiv 2305.14314), or LLM.int8 (arXiv 2208.07339)."""
     if memory == "4-bit":
         return BitsAndBytesConfig(

@@ -116,8 +116,7 @@ def create(emit: Emit, unwanted: threading.Event, run: Any, by: str) -> str:
     """Read the source, make a run folder of it, and tell its id. Refused where it is known already that training would be."""
     asked = from_json(Run, run, "run")
     prepared = dataset.prepare(asked.source, read=_read)
-    model = Model(asked.model, asked.revision, template=asked.config.template)
-    stop = _stops.get(_made_of(prepared.fingerprint, model, asked.config.loss_on))
+    stop = _stops.get(_made_of(prepared.fingerprint, asked.named(), asked.config.loss_on))
     if stop:
         raise UserError(stop)
     return jobs.create(asked, prepared, by).name
@@ -164,7 +163,7 @@ def _remember_gates(found: dict[str, Any], model: Model, loss_on: str) -> None:
 
 
 def _made_of(fingerprint: str, model: Model, loss_on: str) -> tuple[str | None, ...]:
-    return fingerprint, model.base, model.revision, model.template, loss_on
+    return fingerprint, model.base, model.revision, model.template, model.new_tokens, loss_on
 
 
 @functools.lru_cache(maxsize=2)

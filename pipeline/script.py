@@ -118,14 +118,14 @@ def _base(run: Run, named: Model) -> dict[str, Any]:
     """Tokenizer and base, as model.tokenizer and model.base make them."""
     tokenizer = model.tokenizer(named)
     pad = str(tokenizer.pad_token)
-    compute = model.dtype(named.memory)
+    compute = model.dtype(named.memory, model.usable_config(named).model_type)
     arguments: dict[str, Any] = {"revision": named.revision} if named.revision else {}
     arguments["dtype"] = compute
     if model.device().type != "cpu":
         arguments["device_map"] = str(model.device())
     if named.attention != "sdpa":
         arguments["attn_implementation"] = named.attention
-    if quantization := model._quantization(named.memory, compute):
+    if quantization := model.quantization(named.memory, compute):
         arguments["quantization_config"] = python_text.Call(
             "BitsAndBytesConfig", python_text.different(quantization, type(quantization)())
         )
@@ -156,7 +156,7 @@ def _method(run: Run, named: Model) -> dict[str, Any]:
     if ids and max(ids) >= base.get_input_embeddings().weight.shape[0]:
         found["resized"] = max(ids) + 1
     vocabulary.add_rows(base, ids)
-    settings = adapters._peft_config(base, config, ids)
+    settings = adapters.peft_config(base, config, ids)
     found |= {
         "peft_class": type(settings).__name__,
         "peft_arguments": python_text.written(python_text.different(settings, type(settings)()), 4),
@@ -164,7 +164,7 @@ def _method(run: Run, named: Model) -> dict[str, Any]:
     if config.method == "pissa":
         found["pissa"] = 2 * config.rank
     if config.method == "lora+":
-        made, options = adapters._optimizer(config.optimizer)
+        made, options = adapters.optimizer_class(config.optimizer)
         rates = {"lr": config.rate, "loraplus_lr_ratio": config.lora_plus_ratio}
         decay = {"loraplus_weight_decay": config.weight_decay} if config.weight_decay else {}
         found |= {

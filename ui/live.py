@@ -129,8 +129,8 @@ def short_model(model: str | None) -> str:
 
 
 def _head(seen: Picture) -> str:
-    method = METHODS[seen.config.method].label
-    line = f"{short_model(seen.run['model'])} · {method} · {plan(seen.rows, seen.config.epochs, seen.train.steps)}"
+    learned = texts.IMPORTED if seen.imported else plan(seen.rows, seen.config.epochs, seen.train.steps)
+    line = f"{short_model(seen.run['model'])} · {METHODS[seen.config.method].label} · {learned}"
     return f"<h2>{escape(seen.run['name'])} {chip(seen.run['status'])}</h2><p class='quiet'>{escape(line)}</p>"
 
 
@@ -249,7 +249,7 @@ def _facts(seen: Picture) -> str:
     if seen.working:
         figures = (("learning_rate", texts.FACT_RATE), ("grad_norm", texts.FACT_GRADIENT))
         found += [_fact(f"{values[name]:.3g}", wording) for name, wording in figures if _is_number(values.get(name))]
-    if not seen.working and seen.run["status"] == "finished":
+    if not seen.working and seen.run["status"] == "finished" and not seen.imported:
         found.append(_fact(duration(seen.train.seconds), texts.FACT_TIME))
     elif values.get("tokens_per_second"):
         found.append(_fact(f"{values['tokens_per_second']:,.0f}", texts.FACT_SPEED))
@@ -276,7 +276,7 @@ def _notes(told: View) -> str:
     return warned + (f'<ul class="run-notes" aria-label="{texts.NOTES}">{items}</ul>' if notes else "")
 
 
-def curve(told: View | None) -> dict[str, Any]:
+def curve(told: View | None, imported: bool = False) -> dict[str, Any]:
     """What the canvas draws: both curves thinned, the whole run's steps as its width, and the same in words."""
     train = [point for point in (told.curve if told else ()) if math.isfinite(point[1])]
     validation = [point for point in (told.validation_curve if told else ()) if math.isfinite(point[1])]
@@ -292,5 +292,5 @@ def curve(told: View | None) -> dict[str, Any]:
         "steps": job.steps,
         "x": texts.CURVE_X,
         "y": texts.CURVE_Y,
-        "said": texts.CURVE_SAID + "".join(said) if said else texts.CURVE_EMPTY,
+        "said": texts.CURVE_SAID + "".join(said) if said else texts.CURVE_IMPORTED if imported else texts.CURVE_EMPTY,
     }

@@ -371,6 +371,7 @@ NOTES = "Notes"
 LAST_LOG_LINE = "Last line of the log: {line}"
 
 # the curve
+CURVE_IMPORTED = "An imported adapter has no curve: it was trained elsewhere."
 CURVE_EMPTY = "The curve begins with the first step."
 CURVE_X = "step"
 CURVE_Y = "loss (nats per token)"

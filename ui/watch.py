@@ -117,7 +117,7 @@ def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:
         **NO_RUN,
         **(_buttons(seen) if who.owner else {}),
         "panel": live.panel(seen, time.time(), who.owner),
-        "curve": live.curve(seen.told),
+        "curve": live.curve(seen.told, seen.imported),
         "strip": strip.strip(seen.told.samples),
         **(_checkpoints(seen) if who.owner else {}),
         "working": seen.working,
