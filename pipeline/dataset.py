@@ -84,6 +84,7 @@ def prepare(source: Source, progress: Progress | None = None, read: Read = read_
         fingerprint=fingerprint(train, validation, held_out),
         evidence=opened.guess.evidence,
         files=opened.read.files,
+        cut=opened.reading.choices["cut"],
     )
 
 

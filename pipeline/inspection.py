@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import counting, dataset, statistics
 from pipeline.errors import UserError
-from pipeline.schema import PARTS, Model, Prepared, Problem, Row, Source, to_json
+from pipeline.schema import FINDINGS, PARTS, Model, Prepared, Problem, Row, Source, to_json
 from pipeline.statistics import Count
 
 SAMPLE_SEED = 42
@@ -83,7 +83,9 @@ def measure(
     counts = counting.count(tokenizer, chosen, counted, loss_on, emit, unwanted)
     described = statistics.describe(counts, limit, context if context < counting.UNCUT else None, len(rows))
     gates = [(count.row, template.Gate(*gate)) for count in counts for gate in count.gates]
-    problems = [*gate_problems(gates), *cut_problems(counts, limit, described)]
+    problems = [*gate_problems(gates), *cut_problems(counts, limit, described, prepared.cut)]
+    if described and prepared.cut == "drop":
+        described["learned_share"] = statistics.learned_share([c for c in counts if 0 < c.length <= limit], limit)
     judging = set(map(id, prepared.held_out))
     stops = (_stop(count) for row, count in zip(counted, counts, strict=True) if count.gates and id(row) not in judging)
     return described, problems, next(stops, None)
@@ -93,7 +95,9 @@ def _stop(count: Count) -> str:
     return f"Row {count.row}: {count.gates[0][1]}; a run would stop here."
 
 
-def cut_problems(counts: Sequence[Count], limit: int, described: dict[str, Any] | None) -> list[Problem]:
+def cut_problems(
+    counts: Sequence[Count], limit: int, described: dict[str, Any] | None, chosen: str = "keep"
+) -> list[Problem]:
     """The rows longer than `limit` tokens: which lose their end and where, which their whole answer, and what would help."""
     if not described:
         return []
@@ -104,8 +108,16 @@ def cut_problems(counts: Sequence[Count], limit: int, described: dict[str, Any] 
     cut = tuple(count.row for count in long if not statistics.lost(count, limit))
     found = []
     if cut:
-        said = f"{among}{_rows(cut, 'is', 'are')} longer than {limit:,} tokens and {'loses its' if len(cut) == 1 else 'lose their'} end"
-        found.append(Problem("cut", cut, f"{said}; {_broken(described)}."))
+        one, rest = len(cut) == 1, len(counts) - len(cut) - len(lost)
+        happens = f"{'loses its' if one else 'lose their'} end; {_broken(described)}"
+        if chosen == "drop":
+            happens = f"{'is' if one else 'are'} left out, to learn and to steer by"
+        said = f"{among}{_rows(cut, 'is', 'are')} longer than {limit:,} tokens and {happens}."
+        effects = {
+            "keep": f"keeps what is left of {_number(cut)}",
+            "drop": f"drops {_number(cut)}, {rest:,}{' of the sample' if drawn else ''} stay",
+        }
+        found.append(Problem("cut", cut, said, len(cut), FINDINGS["cut"], chosen, effects))
     if lost:
         every = " (that is every row: nothing would be left to train on)" if len(lost) == described["rows"] else ""
         enough = longest if context is None else min(longest, context)
@@ -113,6 +125,10 @@ def cut_problems(counts: Sequence[Count], limit: int, described: dict[str, Any] 
         said = f"{among}{_rows(lost, 'has', 'have')} no room for the answer within {limit:,} tokens{every}"
         found.append(Problem("cut-away", lost, f"{said} and {'is' if len(lost) == 1 else 'are'} left out; {advice}."))
     return found
+
+
+def _number(rows: Sequence[int]) -> str:
+    return f"{len(rows):,} row{'s' * (len(rows) != 1)}"
 
 
 def _rows(rows: Sequence[int], one: str, many: str) -> str:
@@ -140,15 +156,15 @@ def gate_problems(gates: Sequence[tuple[int, Any]]) -> list[Problem]:
 
 def preview(source: Source, model: Model, number: int | None, max_length: int, loss_on: str) -> dict[str, Any]:
     """Row `number` (the first usable one when None) as it will be trained on and asked."""
-    return preview_row(find_row(dataset.prepare(source), number), model, max_length, loss_on)
-
-
-def preview_row(row: Row, model: Model, max_length: int, loss_on: str) -> dict[str, Any]:
     from pipeline import model as models
     from pipeline import template
 
+    prepared = dataset.prepare(source)
+    row = find_row(prepared, number)
     tokenizer, chosen = models.tokenizer_and_template(model)
-    shown: dict[str, Any] = template.preview(tokenizer, chosen, row, models.readable(model, max_length), loss_on)
+    shown: dict[str, Any] = template.preview(
+        tokenizer, chosen, row, models.readable(model, max_length), loss_on, prepared.cut
+    )
     return shown
 
 

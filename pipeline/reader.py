@@ -60,7 +60,7 @@ def preview(
     row = inspection.find_row(prepared, number)
     named = from_json(Model, model, "model")
     tokenizer, chosen = _template(*_model_key(model))
-    shown = template.preview(tokenizer, chosen, row, models.readable(named, max_length), loss_on)
+    shown = template.preview(tokenizer, chosen, row, models.readable(named, max_length), loss_on, prepared.cut)
     part = next(part for part in PARTS if row in prepared.part(part))
     return {**shown, "messages": row["messages"], "tools": row.get("tools"), "part": part}
 

@@ -45,6 +45,7 @@ FINDINGS = {
     "duplicate": ("drop", "keep"),
     "different-answers": ("keep", "drop"),
     "shared-prompt": ("drop",),
+    "cut": ("keep", "drop"),
 }
 """The kinds of findings that leave a choice, and which, the default first. A shared prompt is an error until chosen."""
 PATTERN_ROLES = ("system", "prompt", "context", "completion", "text")
@@ -180,6 +181,7 @@ class Prepared:
 
     `evidence` is the sentence that says why the shape is believed. `files` are the files the rows are
     counted over, each (name, the row before its first); supplied validation and held-out files are not among them.
+    `cut` says what is done with rows that are too long, which only tokens can tell: keep what is left, or drop.
     """
 
     train: tuple[Row, ...]
@@ -192,6 +194,7 @@ class Prepared:
     fingerprint: str
     evidence: str = ""
     files: tuple[tuple[str, int], ...] = ()
+    cut: str = FINDINGS["cut"][0]
 
     def part(self, name: str) -> tuple[Row, ...]:
         return {"train": self.train, "validation": self.validation, "held_out": self.held_out}[name]

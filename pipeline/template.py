@@ -258,19 +258,23 @@ def tokenize(tokenizer: Any, template: Template, rows: Iterable[Row], max_length
     return Tokenized(tuple(examples), tuple(dropped), tuple(found), longest)
 
 
-def preview(tokenizer: Any, template: Template, row: Row, max_length: int, loss_on: str) -> dict[str, Any]:
-    """The command line's and the page's view of a row. Cut tokens are shown (from `truncated_at` on), never trained.
+def preview(
+    tokenizer: Any, template: Template, row: Row, max_length: int, loss_on: str, cut: str = "keep"
+) -> dict[str, Any]:
+    """The command line's and the page's view of a row. Cut tokens are shown (from `truncated_at` on), never trained; with
+    `cut` "drop" nothing of such a row is.
 
     Plain text is not asked for: its generation prompt is empty.
     """
     rendered, found = render_row(tokenizer, template, row, loss_on)
     asked, tools = None if "text" in row else split_answer(_conversation(row))[0], row.get("tools")
+    kept = 0 if cut == "drop" and len(rendered.ids) > max_length else max_length
     return {
         "row": row["row"],
         "text": rendered.text,
         "tokens": rendered.pieces,
         "ids": rendered.ids,
-        "trained": [flag and i < max_length for i, flag in enumerate(rendered.trained)],
+        "trained": [flag and i < kept for i, flag in enumerate(rendered.trained)],
         "truncated_at": max_length if len(rendered.ids) > max_length else None,
         "generation_prompt": "" if asked is None else prompt_text(tokenizer, template, asked, tools),
         "generation_ids": [] if asked is None else prompt_ids(tokenizer, template, asked, tools),

@@ -47,19 +47,27 @@ def _make(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Template) ->
     because = "max_length" if limit == run.config.max_length else f"the {limit} tokens that the model reads"
     parts = {part: dataset.read_part(job.folder, part) for part in PARTS}
     methods.check_rows(run.config.method, (row for rows in parts.values() for row in rows))
-    of = sum(map(len, parts.values()))
+    of, drop_cut = sum(map(len, parts.values())), (run.source.choices or {}).get("cut") == "drop"
     made, done, longest = {}, 0, 0
     for part, rows in parts.items():
         examples: list[template.Example] = []
         dropped: list[int] = []
+        unwanted: list[int] = []
         for some in _slices(rows):
             tokenized = template.tokenize(tokenizer, chosen, some, limit, run.config.loss_on)
             _refuse(part, tokenized)
-            examples += tokenized.examples
+            long = {e.row for e in tokenized.examples if e.cut} if drop_cut else set()
+            unwanted += sorted(long)
+            examples += [e for e in tokenized.examples if e.row not in long]
             dropped += tokenized.dropped
             done, longest = done + len(some), max(longest, tokenized.longest)
             job.emit("progress", done=done, of=of)
         _tell(job, part, examples, dropped, because)
+        if unwanted:
+            text = (
+                f"{part}: {len(unwanted)} rows were left out, they are longer than {because} (rows {_some(unwanted)})."
+            )
+            job.emit("note", text=text)
         made[part] = as_dataset(examples)
     if not len(made["train"]):
         raise UserError(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline.__main__ import main, make_parser
+from pipeline.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,6 +34,19 @@ def settings_table() -> str:
         choices = f" ({', '.join(wish.choices)})" if wish.choices else ""
         lines.append(f"| `{name}` | {json.dumps(default)} | {wish.help}{choices} |")
     return "\n".join(lines)
+
+
+def methods_table() -> str:
+    lines = ["| method | what it does | learning rate | can be merged |", "|---|---|---|---|"]
+    for name, method in METHODS.items():
+        merged = f"no: {method.unmerged}" if method.unmerged else "yes"
+        lines.append(f"| `{name}` | {method.sentence} | {method.rate:g} | {merged} |")
+    return "\n".join(lines)
+
+
+def test_the_methods_table_is_drawn_from_the_methods():
+    """Every way to train; on a change, print(methods_table()) gives the new one."""
+    assert methods_table() in README
 
 
 def test_the_settings_table_is_drawn_from_the_dataclass():
