@@ -268,7 +268,8 @@ def preview(
     """
     rendered, found = render_row(tokenizer, template, row, loss_on)
     asked, tools = None if "text" in row else split_answer(_conversation(row))[0], row.get("tools")
-    kept = 0 if cut == "drop" and len(rendered.ids) > max_length else max_length
+    dropped = cut == "drop" and len(rendered.ids) > max_length
+    kept = 0 if dropped else max_length
     return {
         "row": row["row"],
         "text": rendered.text,
@@ -276,6 +277,7 @@ def preview(
         "ids": rendered.ids,
         "trained": [flag and i < kept for i, flag in enumerate(rendered.trained)],
         "truncated_at": max_length if len(rendered.ids) > max_length else None,
+        "dropped": dropped,
         "generation_prompt": "" if asked is None else prompt_text(tokenizer, template, asked, tools),
         "generation_ids": [] if asked is None else prompt_ids(tokenizer, template, asked, tools),
         "gates": [gate.sentence for gate in found],

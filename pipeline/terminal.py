@@ -179,6 +179,7 @@ def show_preview(found: dict[str, Any]) -> None:
     out.print(
         f"\n{len(found['ids'])} tokens, {learned} learned (underlined)"
         + (f", cut after {cut}" if cut is not None else "")
+        + (" and left out, as was chosen" if found["dropped"] else "")
     )
     out.print("\nWhat the model is asked at inference:", style="bold")
     out.print(escape(found["generation_prompt"]))

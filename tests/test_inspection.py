@@ -1,14 +1,17 @@
 """`inspect` says how long the rows are, what a cut does to them, and what would help, with and without a sample."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from pipeline import counting, inspection
+from pipeline import counting, dataset, inspection, jobs, tokens
+from pipeline import model as models
 from pipeline.errors import UserError
-from pipeline.schema import Model, Source
+from pipeline.job import Job
+from pipeline.schema import Model, Run, Source, TrainConfig
 
 
 @pytest.fixture
@@ -133,3 +136,40 @@ def test_a_sample_is_asked_for_by_name(tmp_path, capsys, monkeypatch):
     for flags, drawn in ((["--sample"], {"rows": 30, "of": 100}), ([], None)):
         assert main(["inspect", source.path, "--model", "tiny-chat", "--json", *flags]) == 0
         assert json.loads(capsys.readouterr().out)["statistics"]["sample"] == drawn
+
+
+def test_too_long_rows_are_kept_or_dropped_as_chosen(tmp_path, model):
+    """The choice with its effect, the preview of such a row, and what a run is fed: without the row, and told so."""
+    source = write(tmp_path / "rows.jsonl", [*usual(), ("Say it.", "word " * 60)])
+    told = problem(inspection.inspect(source, model, 40, "answers"), "cut")
+    assert (tuple(told["choices"]), told["chosen"]) == (("keep", "drop"), "keep")
+    assert told["effects"] == {"keep": "keeps what is left of 1 row", "drop": "drops 1 row, 40 stay"}
+    assert any(inspection.preview(source, model, 41, 40, "answers")["trained"])
+    dropped = dataclasses.replace(source, choices={"cut": "drop"})
+    found = inspection.inspect(dropped, model, 40, "answers")
+    assert (
+        problem(found, "cut")["sentence"] == "1 row is longer than 40 tokens and is left out, to learn and to steer by."
+    )
+    assert found["trained_token_share"] < told_share(source, model)
+    shown = inspection.preview(dropped, model, 41, 40, "answers")
+    assert shown["dropped"]
+    assert not any(shown["trained"])
+    assert any(inspection.preview(dropped, model, 1, 40, "answers")["trained"])
+
+
+def told_share(source: Source, model: Model) -> float:
+    return inspection.inspect(source, model, 40, "answers")["trained_token_share"]
+
+
+@pytest.mark.parametrize("choice", ["keep", "drop"])
+def test_a_run_is_fed_as_the_choice_says(tmp_path, tiny, choice):
+    """With "drop" no token of the long row is in tokens/, and the run's notes name it."""
+    source = write(tmp_path / "rows.jsonl", [*usual(), ("Say it.", "word " * 60)])
+    source = dataclasses.replace(source, choices={"cut": choice}, validation_share=0.0, held_out_share=0.0)
+    run = Run(str(tiny), source, "cut", TrainConfig(max_length=40))
+    job = Job(jobs.create(run, dataset.prepare(source)), "train")
+    tokenizer, chosen = models.tokenizer_and_template(run.named())
+    found = tokens.prepare(job, run, run.named(), tokenizer, chosen)
+    assert (41 in found["train"]["row"]) == (choice == "keep")
+    left_out = [note for note in jobs.view(job.folder).notes if "left out, they are longer" in note]
+    assert len(left_out) == (choice == "drop")

@@ -20,7 +20,7 @@ DEFAULT = ("tiny-chat", None, "answers", 1024, "own")
 ATTACK = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 SHOWN = {
     "row": 7, "text": "<a>\nhi there</a>", "tokens": ["<a>", "\n", "hi", " there", "</a>", "é", ""],
-    "ids": [1, 2, 3, 4, 5, 6, 7], "trained": [False, False, True, True, False, False, False], "truncated_at": 5,
+    "ids": [1, 2, 3, 4, 5, 6, 7], "trained": [False, False, True, True, False, False, False], "truncated_at": 5, "dropped": False,
     "generation_prompt": "<a>\n", "generation_ids": [1, 2], "gates": [], "part": "train", "tools": None,
     "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "there"}],
 }  # fmt: skip

@@ -165,7 +165,7 @@ def row(shown: Mapping[str, Any], view: str, spaces: bool = False) -> str:
     learned = texts.ROW_FACTS[shown["part"]].format(tokens=f"{len(shown['ids']):,}", n=f"{sum(shown['trained']):,}")
     cut = [texts.ROW_CUT.format(cut=shown["truncated_at"])] if shown["truncated_at"] is not None else []
     told = " · ".join([texts.ROW_PART[shown["part"]], learned, *cut])
-    lost = [texts.ROW_LOST] if cut and not any(shown["trained"]) else []
+    lost = [texts.ROW_DROPPED if shown["dropped"] else texts.ROW_LOST] if cut and not any(shown["trained"]) else []
     gates = "".join(chat.failure(f"{sentence[:1].upper()}{sentence[1:]}.") for sentence in [*lost, *shown["gates"]])
     title = texts.AS_TRAINED if shown["part"] == "train" else texts.AS_READ
     tokens = single_tokens(shown, spaces) if view == "tokens" else runs(shown, spaces)

@@ -208,6 +208,7 @@ ROW_FACTS = {
     "held_out": "{tokens} tokens; the {n} marked ones are what both sides are judged by",
 }
 ROW_LOST = "The whole answer is cut off, so this row is left out; raise max length, or shorten the row"
+ROW_DROPPED = "This row is too long, and such rows are left out, as was chosen under what is wrong"
 ROW_CUT = "cut after {cut}"
 AS_CONVERSATION = "The conversation"
 AS_TRAINED = "What is learned of it"
