@@ -16,9 +16,10 @@ QUIET_BROWSER = (
     "--disable-sync"
 ).split()
 LOCAL = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|(data|blob|about):")
-# what the browser itself says when a server goes away, which the restart test does on purpose
+# what the browser itself says when a server goes away, or when the page is left while it asks for something
 LOST = re.compile(
-    r"Failed to load resource: net::|ERR_(CONNECTION|INCOMPLETE|EMPTY)|Connection errored|Failed to fetch|network error",
+    r"Failed to load resource: net::|ERR_(CONNECTION|INCOMPLETE|EMPTY)|Connection errored|Failed to fetch|network error|"
+    r"AbortError: signal is aborted|Unexpected error 404: Not Found",
     re.I,
 )
 SECONDS = 240
@@ -37,7 +38,7 @@ class Watch:
     """A page and everything it should not have said or asked for."""
 
     def __init__(self, page: Page) -> None:
-        self.page, self.found, self.server_may_be_gone = page, [], False
+        self.page, self.found, self.may_be_cut_off = page, [], False
         page.on("console", lambda said: self._note(said.type == "error", f"console: {said.text}"))
         page.on("pageerror", lambda error: self._note(True, f"page error: {error}"))
         page.on("dialog", self._dialog)
@@ -48,7 +49,7 @@ class Watch:
         dialog.dismiss()
 
     def _note(self, bad: bool, what: str) -> None:
-        if bad and not (self.server_may_be_gone and LOST.search(what)):
+        if bad and not (self.may_be_cut_off and LOST.search(what)):
             self.found.append(what)
 
     def tab(self, name: str) -> None:

@@ -170,9 +170,11 @@ def train_through_a_reload(watch) -> str:
     watch.picture("train-busy")
     page.wait_for_url(re.compile(r"run=my-yoda-"))
     run = page.url.partition("run=")[2].partition("&")[0]
+    watch.may_be_cut_off = True
     page.reload()
     watch.tab("2 · Train")
     expect(page.locator("#train-run")).to_contain_text("my yoda")
+    watch.may_be_cut_off = False
     expect(page.locator("#train-learns-from")).to_contain_text("my rows.jsonl")
     expect(page.locator("#train-compare")).to_be_visible(timeout=LONG)
     watch.picture("train-done")

@@ -33,7 +33,7 @@ def test_a_killed_app_loses_no_run(browser, tmp_path):
             page.locator("#trainconfig-epochs input").fill("40")
             page.locator("#train-start").click()
             step_shown(page, 0)
-            watch.server_may_be_gone = True
+            watch.may_be_cut_off = True
             first.close()
             folder = next(f for f in (home / "runs").iterdir() if f.name.startswith("restarted-"))
             assert folder.name in page.url
