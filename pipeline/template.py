@@ -129,8 +129,9 @@ def _ids_beside(tokenizer: Any, prompt: str, rendered: Rendered, splitting: Mapp
         for place in range(ends - 1, -1, -1):
             start, end = rendered.offsets[place]
             if splitting.get(rendered.ids[place]) == prompt[start:end].strip():  # an unknown word may have such an id
-                tail = tokenizer(prompt[start:], add_special_tokens=False)["input_ids"]
-                return rendered.ids[:place] + list(tail)
+                # as the tokenizer was called for the row just before, without what its wrapper costs a short text
+                tail = tokenizer.backend_tokenizer.encode(prompt[start:], add_special_tokens=False).ids
+                return rendered.ids[:place] + tail
     return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
 
