@@ -203,21 +203,24 @@ def _asked(parts: Parts) -> list[Component]:
     return [parts.source, parts.model, parts.system, *(parts.fields[name] for name in READ_AS)]
 
 
-def _wire_choice(parts: Parts) -> None:
+def looking(parts: Parts) -> dict[str, Any]:
+    """The event that looks at what is chosen. The last wish counts: one that comes while the page looks is looked at next."""
     inputs = [parts.at, parts.row, parts.view, parts.spaces, *_asked(parts)]
     outputs = [
         parts.example, parts.summary, parts.table, parts.first, parts.row, parts.shown, parts.problem, parts.answer,
         parts.at,
     ]  # fmt: skip
-    looking: dict[str, Any] = {  # the last wish counts: one that comes while the page looks is looked at next
-        "fn": rows.look, "inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **READING,
-    }  # fmt: skip
+    return {"fn": rows.look, "inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **READING}
+
+
+def _wire_choice(parts: Parts) -> None:
+    look = looking(parts)
     counting: dict[str, Any] = {
         "fn": rows.count, "inputs": _asked(parts), "outputs": [parts.counted, parts.summary], "show_progress": "hidden",
         "concurrency_limit": None,
     }  # fmt: skip
     opened = gr.on(None, None, js=columns.TELL, queue=False, api_visibility="private")
-    looked = opened.then(**looking, api_name="data_look", api_visibility="undocumented")
+    looked = opened.then(**look, api_name="data_look", api_visibility="undocumented")
     looked.then(**counting, api_name="data_count", api_visibility="undocumented")
     chosen = [parts.source, parts.row, parts.refused]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
@@ -239,7 +242,7 @@ def _wire_choice(parts: Parts) -> None:
     )  # fmt: skip
     fetched = hub_choice.wire(parts.hub, [*chosen, parts.correct])
     for event in (picked, taken, typed, fetched, assigned, decided):
-        event.success(**looking, api_visibility="private").then(**counting, api_visibility="private")
+        event.success(**look, api_visibility="private").then(**counting, api_visibility="private")
     texts_changed = (parts.system, parts.fields["max_length"], parts.fields["template"])
     changed = [
         parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
@@ -249,8 +252,8 @@ def _wire_choice(parts: Parts) -> None:
         None, None, parts.fields["max_length"], js=pictures.SUGGESTED, queue=False, api_visibility="private"
     )
     for looked in (
-        gr.on(changed, **looking, api_visibility="private"),
-        suggested.then(**looking, api_visibility="private"),
+        gr.on(changed, **look, api_visibility="private"),
+        suggested.then(**look, api_visibility="private"),
     ):
         looked.then(**counting, api_visibility="private")
     parts.scan.click(

@@ -167,6 +167,12 @@ def _still_reading(example: str | None, source: Source, same_rows: bool) -> tupl
     return tuple(quiet) if same_rows else (*quiet[:5], "", *quiet[6:])
 
 
+def make_way(session: str) -> None:
+    """End the count of this page that is going on, if there is one; what was counted is remembered."""
+    if unwanted := _counting.pop(session, None):
+        unwanted.set()
+
+
 @errors.shown
 async def count(
     request: gr.Request, profile: gr.OAuthProfile | None, choice: Any, *asked: Any
@@ -180,8 +186,7 @@ async def count(
         yield gr.skip(), gr.skip()
         return
     session = str(request.session_hash) if request else ""
-    if unwanted := _counting.pop(session, None):
-        unwanted.set()
+    make_way(session)
     stop = _counting[session] = threading.Event()
     try:
         wanted = question(choice, *asked)

@@ -39,7 +39,7 @@ DOWNLOAD = """(told) => {
 SAVE_FILE = "() => setTimeout(() => document.querySelector('#train-zip').click(), 300)"
 
 
-def wire(parts: Any, dataset: data.Parts, fields: dict[str, Component], bar: runs.Bar, page: gr.Blocks) -> None:
+def wire(parts: Any, dataset: data.Parts, fields: dict[str, Component], bar: runs.Bar) -> None:
     """`fields` are the form's, in the order of settings.FIELDS; some are on the Data tab."""
     form = [parts.model, dataset.model, parts.preset, dataset.templates, *fields.values()]
     clicked = parts.save.click(
@@ -56,8 +56,7 @@ def wire(parts: Any, dataset: data.Parts, fields: dict[str, Component], bar: run
         reuse, [bar.run], [*form, dataset.source, dataset.system, parts.learns_from], api_name="settings_of_run",
         concurrency_limit=None, **{**QUIET, "queue": True},
     )  # fmt: skip
-    looks = {event.api_name: event for event in page.fns.values()}["data_look"]
-    reused.success(looks.fn, looks.inputs, looks.outputs, show_progress="hidden", api_visibility="private")
+    reused.success(**data.looking(dataset), api_visibility="private")
 
 
 @errors.shown

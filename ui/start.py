@@ -46,10 +46,7 @@ async def start(
         source, wanted, chosen = source_of(choice, system), settings.read(values), plan.located(model)
         run = Run(chosen, source, (name or "").strip() or Path(source.path).stem, wanted)
         helper = children.READER
-        if counted := rows._counting.pop(
-            session, None
-        ):  # the Data tab's own count makes way; what it has is remembered
-            counted.set()
+        rows.make_way(session)
         async with contextlib.aclosing(_check(run, _checking.setdefault(session, threading.Event()))) as told:
             async for said in told:
                 helper = children.COUNTER

@@ -175,7 +175,7 @@ def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar, page: gr.Blocks) -> N
     _wire_start(parts, dataset, whole, bar)
     _wire_run(parts, bar)
     manage.wire(parts.manage, dataset, bar)
-    saved.wire(parts, dataset, {name: whole[name] for name in settings.FIELDS}, bar, page)
+    saved.wire(parts, dataset, {name: whole[name] for name in settings.FIELDS}, bar)
 
 
 def _wire_form(parts: Parts) -> None:
