@@ -73,11 +73,11 @@ def test_a_run_gives_its_settings_back(make_run):
     """Every field as that run had it, its model by name, its rows on the Data tab."""
     folder = make_run(rank=4, memory="32-bit", target_modules="q_proj", template="chatml")
     shutil.copyfile(config.ROOT / "examples" / "tiny-yoda-held-out.jsonl", folder / "x")
-    model, other, preset, template, *values, choice, system, said = saved.reuse(None, None, folder.name)
+    model, other, preset, template, *values, choice, row, system, said = saved.reuse(None, None, folder.name)
     assert (model, other, preset, template) == ("tiny-chat", "tiny-chat", None, "chatml")
     asked = dataclasses.asdict(jobs.load(folder).config)
     assert dict(zip(FIELDS, values, strict=True)) == {name: asked[name] for name in FIELDS}
-    assert choice == {"example": "tiny-yoda"}
+    assert (choice, row) == ({"example": "tiny-yoda"}, 0)
     assert system == ""
     assert "tiny-yoda.jsonl" in said
 
@@ -101,10 +101,11 @@ def test_rows_that_are_gone_leave_the_choice_alone(make_run):
     folder = make_run(rank=4)
     source = json.loads((folder / "source.json").read_text())
     (folder / "source.json").write_text(json.dumps({**source, "path": "/nowhere/gone.jsonl"}))
-    *_, choice, system, said = saved.reuse(None, None, folder.name)
+    *_, choice, _row, system, said = saved.reuse(None, None, folder.name, {"example": "tiny-yoda"})
     assert skipped(choice)
     assert skipped(system)
     assert texts.ROWS_GONE.format(file="gone.jsonl") in said
+    assert texts.ROWS_UNTIL_THEN.format(file="tiny-yoda.jsonl") in said
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from pipeline import catalogue, config, counting, dataset, inspection, jobs, uploads
 from pipeline.errors import UserError
 from pipeline.events import View, append
+from pipeline.job import Job
 from pipeline.methods import METHODS
 from pipeline.schema import PARTS, Event, Source, TrainConfig, Visitor
 from ui import children, data, form, live, plan, saved, settings, start, texts, train, watch
@@ -265,6 +266,18 @@ def test_a_guest_sees_no_button_and_no_log(make_run):
     assert {name for name in watch.BUTTONS if found[name]} == {"start"}
 
 
+def test_a_guest_sees_no_rows_of_a_shared_run(make_run):
+    """What the model was asked while it learned are validation rows: the owner's, shared or not."""
+    folder = make_run()
+    jobs.share(folder, True)
+    job = Job(folder, "train")
+    job.emit("started", pid=0, from_step=0)
+    answers = [{"row": 1, "prompt": "my secret row", "reference": "r", "base": "b", "tuned": "t"}]
+    job.emit("samples", step=1, samples=answers)
+    assert "my secret row" in watch._drawing(OWNER, folder.name)["strip"]
+    assert "my secret row" not in str(watch._drawing(GUEST, folder.name))
+
+
 def test_a_guest_starts_nothing(make_run, monkeypatch):
     """Every verb that changes something is refused with a sentence."""
     monkeypatch.setenv("SPACE_ID", "somebody/space")
@@ -388,6 +401,20 @@ def test_a_check_is_stopped_by_whoever_waits_for_it(home, helpers, tmp_path):
     with pytest.raises(gr.Error, match="Stopped"):
         begin(choice=many(tmp_path, 2200))
     assert not start._checking
+    assert not list(home.glob("runs/*"))
+
+
+def test_a_stop_while_the_run_is_made_leaves_none(home, monkeypatch):
+    """It came after the check and before the training: nothing is trained, no folder stays."""
+    made = children.READER.ask
+
+    def making(verb, *arguments, **values):
+        start.halt(None, None)
+        return made(verb, *arguments, **values)
+
+    monkeypatch.setattr(children.READER, "ask", making)
+    with pytest.raises(gr.Error, match=texts.STOPPED_BEFORE):
+        begin()
     assert not list(home.glob("runs/*"))
 
 

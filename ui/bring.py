@@ -99,6 +99,8 @@ async def bring(
     The new run is chosen in the end, and judged where rows were given. Or nothing is left but the sentence why not.
     """
     who = access.visitor(request, profile, "import an adapter")
+    if file and (adapter or "").strip():
+        raise UserError(texts.BRING_BOTH)
     where = (file or adapter or "").strip()
     if not where:
         raise UserError(texts.BRING_NOTHING)
@@ -115,7 +117,7 @@ async def bring(
                 if "result" in items[-1]:
                     run = access.run(who, items[-1]["result"])
                     if jobs.after_training(run):
-                        jobs.start(run, "evaluate")
+                        await asyncio.to_thread(jobs.start, run, "evaluate")
                     yield runs.picker(who, run.name), "", "", gr.Button(interactive=True), gr.Button(visible=False)
                 else:
                     yield gr.skip(), doing(**items[-1]), "", *busy

@@ -213,15 +213,19 @@ def looking(parts: Parts) -> dict[str, Any]:
     return {"fn": rows.look, "inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **READING}
 
 
-def _wire_choice(parts: Parts) -> None:
-    look = looking(parts)
-    counting: dict[str, Any] = {
-        "fn": rows.count, "inputs": _asked(parts), "outputs": [parts.counted, parts.summary], "show_progress": "hidden",
-        "concurrency_limit": None,
+def counting(parts: Parts) -> dict[str, Any]:
+    """The event that counts every row, where a look only drew some."""
+    outputs = [parts.counted, parts.summary]
+    return {
+        "fn": rows.count, "inputs": _asked(parts), "outputs": outputs, "show_progress": "hidden", "concurrency_limit": None,
     }  # fmt: skip
+
+
+def _wire_choice(parts: Parts) -> None:
+    look, count = looking(parts), counting(parts)
     opened = gr.on(None, None, js=columns.TELL, queue=False, api_visibility="private")
     looked = opened.then(**look, api_name="data_look", api_visibility="undocumented")
-    looked.then(**counting, api_name="data_count", api_visibility="undocumented")
+    looked.then(**count, api_name="data_count", api_visibility="undocumented")
     chosen = [parts.source, parts.row, parts.refused]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
     picked = parts.example.input(rows.pick, [parts.example], chosen, queue=False, api_name="data_pick", **quiet)
@@ -242,7 +246,7 @@ def _wire_choice(parts: Parts) -> None:
     )  # fmt: skip
     fetched = hub_choice.wire(parts.hub, [*chosen, parts.correct])
     for event in (picked, taken, typed, fetched, assigned, decided):
-        event.success(**look, api_visibility="private").then(**counting, api_visibility="private")
+        event.success(**look, api_visibility="private").then(**count, api_visibility="private")
     texts_changed = (parts.system, parts.fields["max_length"], parts.fields["template"])
     changed = [
         parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
@@ -255,7 +259,7 @@ def _wire_choice(parts: Parts) -> None:
         gr.on(changed, **look, api_visibility="private"),
         suggested.then(**look, api_visibility="private"),
     ):
-        looked.then(**counting, api_visibility="private")
+        looked.then(**count, api_visibility="private")
     parts.scan.click(
         rows.scan, [parts.source, parts.system], [parts.scanned], show_progress="hidden", trigger_mode="once",
         concurrency_id="counter", concurrency_limit=1, api_name="data_scan", api_visibility="undocumented",

@@ -53,7 +53,12 @@ def draw() -> Parts:
             use = gr.Button(texts.USE_CHECKPOINT, min_width=150, elem_id="train-use-checkpoint")
         with gr.Row(elem_id="train-more", visible=False) as more:
             epochs = gr.Number(
-                MORE_EPOCHS, label=texts.MORE_EPOCHS, interactive=True, min_width=120, elem_id="train-more-epochs"
+                MORE_EPOCHS,
+                label=texts.MORE_EPOCHS,
+                info=texts.MORE_EPOCHS_HELP,
+                interactive=True,
+                min_width=120,
+                elem_id="train-more-epochs",
             )
             extend = gr.Button(texts.GO_ON, min_width=150, elem_id="train-extend")
     return Parts(group, listed, step, use, more, epochs, extend)

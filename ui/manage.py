@@ -57,7 +57,7 @@ def draw() -> Parts:
     )
     asked = gr.Textbox(show_label=False, elem_id="runs-asked", elem_classes="plumbing", interactive=True)
     opened = gr.Button(elem_id="runs-open", elem_classes="plumbing")
-    with gr.Column(visible=False, elem_id="runs-owners") as owners:
+    with gr.Column(visible=not access.on_space(), elem_id="runs-owners") as owners:
         about = gr.HTML(elem_id="runs-about", padding=False)
         with gr.Row():
             name = gr.Textbox(label=texts.NEW_NAME, max_lines=1, interactive=True, elem_id="runs-name")
@@ -85,12 +85,15 @@ def draw() -> Parts:
     )  # fmt: skip
 
 
-def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar) -> None:
+def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar) -> Any:
+    """The event of a new name: who shows the old one draws again then."""
     bar.run.change(look, [bar.run], parts.of_run, api_name="look_at_run", **QUIET)
     opened = parts.open.click(open_run, [parts.asked], [bar.run], api_name="open_run", **QUIET)
     opened.success(None, js=TO_THE_RUN, queue=False, api_visibility="private")
-    for event in (parts.rename.click, parts.name.submit):
-        event(rename, [bar.run, parts.name], [bar.run, parts.table, parts.about], api_name="rename_run", **QUIET)
+    renamed = gr.on(
+        [parts.rename.click, parts.name.submit], rename, [bar.run, parts.name], [bar.run, parts.table, parts.about],
+        api_name="rename_run", **QUIET,
+    )  # fmt: skip
     packed = parts.download.click(
         download, [bar.run, parts.rows], [parts.zip], api_name="download_run",
         **{**QUIET, "show_progress": "minimal"}, show_progress_on=parts.download,
@@ -102,6 +105,7 @@ def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar) -> None:
     parts.gone.click(delete, [bar.run], [bar.run, parts.table, parts.really], api_name="delete_run", **QUIET)
     parts.compare.click(compare, [bar.run, parts.other], [parts.found], api_name="compare_runs", **QUIET)
     bring.wire(parts.bring, dataset, bar)
+    return renamed
 
 
 @errors.shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import secrets
@@ -51,12 +52,15 @@ def wire(parts: Any, dataset: data.Parts, fields: dict[str, Component], bar: run
         show_progress_on=parts.script, api_visibility="undocumented",
     )  # fmt: skip
     exported.success(None, js=SAVE_FILE, queue=False, api_visibility="private")
-    parts.load.upload(load, [parts.load], [*form, parts.load], api_name="load_settings", **QUIET)
+    loaded = parts.load.upload(load, [parts.load], [*form, parts.load], api_name="load_settings", **QUIET)
     reused = parts.reuse.click(
-        reuse, [bar.run], [*form, dataset.source, dataset.system, parts.learns_from], api_name="settings_of_run",
+        reuse, [bar.run, dataset.source], [*form, dataset.source, dataset.row, dataset.system, parts.learns_from],
+        api_name="settings_of_run",
         concurrency_limit=None, **{**QUIET, "queue": True},
     )  # fmt: skip
-    reused.success(**data.looking(dataset), api_visibility="private")
+    for event in (loaded, reused):  # what is shown is what would be trained
+        looked = event.success(**data.looking(dataset), api_visibility="private")
+        looked.then(**data.counting(dataset), api_visibility="private")
 
 
 @errors.shown
@@ -93,17 +97,22 @@ def read_file(file: Path) -> tuple[str | None, TrainConfig]:
 
 
 @errors.shown
-def reuse(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) -> list[Any]:
-    """The form and the Data tab's choice as they were when this run was made, as far as its rows are still there."""
+def reuse(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, now: Any = None) -> list[Any]:
+    """The form and the Data tab's choice as they were when this run was made, as far as its rows are still there.
+
+    `now` is what the Data tab has chosen, which stays where they are gone.
+    """
     who = access.visitor(request, profile, "train")
     asked = jobs.load(access.run(who, run))
     form = _filled(portable_model(asked.model), asked.config)
     choice = choice_of(asked.source)
     if not choice:
         gone = texts.ROWS_GONE.format(file=Path(asked.source.path).name)
-        return [*form, gr.skip(), gr.skip(), f'<p class="run-source">{escape(gone)}</p>']
+        with contextlib.suppress(UserError):
+            gone += texts.ROWS_UNTIL_THEN.format(file=Path(source_of(now, None).path).name)
+        return [*form, gr.skip(), gr.skip(), gr.skip(), f'<p class="run-source">{escape(gone)}</p>']
     learns = texts.LEARNS_FROM.format(file=Path(asked.source.path).name)
-    return [*form, choice, asked.source.system or "", f'<p class="run-source">{escape(learns)}</p>']
+    return [*form, choice, 0, asked.source.system or "", f'<p class="run-source">{escape(learns)}</p>']
 
 
 def _filled(model: str | None, wanted: TrainConfig) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import jobs
+from pipeline import archive, jobs
 from pipeline.errors import UserError
 from pipeline.schema import Run, to_json
 from ui import access, children, errors, plan, preview, rows, runs, settings, texts
@@ -47,12 +47,16 @@ async def start(
         run = Run(chosen, source, (name or "").strip() or Path(source.path).stem, wanted)
         helper = children.READER
         rows.make_way(session)
-        async with contextlib.aclosing(_check(run, _checking.setdefault(session, threading.Event()))) as told:
+        unwanted = _checking.setdefault(session, threading.Event())
+        async with contextlib.aclosing(_check(run, unwanted)) as told:
             async for said in told:
                 helper = children.COUNTER
                 yield gr.skip(), said, gr.Button(visible=True)
         made = await asyncio.to_thread(helper.ask, "create", CREATE_SECONDS, run=to_json(run), by=who.name)
         folder = access.run(who, made)
+        if unwanted.is_set():
+            await asyncio.to_thread(archive.delete, folder)
+            raise UserError(texts.STOPPED_BEFORE)
         await asyncio.to_thread(jobs.start, folder, "train", then=jobs.after_training(folder))
         yield runs.picker(who, folder.name), "", gr.Button(visible=False)
     except UserError as error:

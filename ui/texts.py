@@ -453,6 +453,10 @@ BRING_TOKEN_HELP = "Only for a private or gated one; it is kept nowhere."
 BRING_JUDGE = "Judge it on the data that is chosen under 1 · Data"
 BRING_JUDGE_HELP = "On the rows that a training on that data would hold out, so that both can be compared."
 BRING_GO = "Import and check"
+BRING_BOTH = "Both a name and a zip are given; empty one of them."
+STOPPED_BEFORE = "Stopped before it began; no run was made."
+MORE_EPOCHS_HELP = "Added to the epochs that were asked for, also where it ended before them."
+ROWS_UNTIL_THEN = " Until then a start learns from {file}."
 BRING_NOTHING = "No adapter is given; type its name on the Hub or its folder, or choose a zip."
 BRING_PHASES = {
     "starting": "Getting ready …",

@@ -174,7 +174,8 @@ def wire(parts: Parts, dataset: data.Parts, bar: runs.Bar, page: gr.Blocks) -> N
     _wire_plan(parts, dataset, whole, page, here)
     _wire_start(parts, dataset, whole, bar)
     _wire_run(parts, bar)
-    manage.wire(parts.manage, dataset, bar)
+    renamed = manage.wire(parts.manage, dataset, bar)
+    renamed.success(watch.show, [bar.run], parts.shown, **PRIVATE)
     saved.wire(parts, dataset, {name: whole[name] for name in settings.FIELDS}, bar)
 
 
@@ -185,14 +186,16 @@ def _wire_form(parts: Parts) -> None:
         source(settings.fill, [parts.preset, parts.model, method], suited, api_name="fill", **PLUMBING)
     for field in suited:
         field.input(None, None, parts.preset, js=NONE, **PRIVATE)
-    method.input(settings.suit, [parts.model, method], [rate], api_name="suit", **PLUMBING)
+    gr.on([method.input, parts.model.input], settings.suit, [parts.model, method], [rate], api_name="suit", **PLUMBING)
     own = [parts.explained, *(parts.fields[name] for name in settings.OWN)]
     method.change(settings.show_method, [method], own, api_name="show_method", **PLUMBING)
 
 
 def _wire_model(parts: Parts, dataset: data.Parts, here: gr.Tab) -> None:
     parts.model.input(None, parts.model, dataset.model, js=SAME, **PRIVATE)
-    dataset.model.input(None, dataset.model, parts.model, js=SAME, **PRIVATE)
+    elsewhere = dataset.model.input(None, dataset.model, parts.model, js=SAME, **PRIVATE)
+    suited = [parts.fields["learning_rate"]]
+    elsewhere.then(settings.suit, [parts.model, parts.fields["method"]], suited, **PRIVATE)
     gr.on(
         [here.select, parts.model.change, dataset.fields["template"].change], plan.about_model,
         [parts.model, dataset.fields["template"]], parts.model_facts, trigger_mode="always_last",

@@ -118,7 +118,7 @@ def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:
         **(_buttons(seen) if who.owner else {}),
         "panel": live.panel(seen, time.time(), who.owner),
         "curve": live.curve(seen.told, seen.imported),
-        "strip": strip.strip(seen.told.samples),
+        "strip": strip.strip(seen.told.samples) if who.owner else "",  # rows that were not shared
         **(_checkpoints(seen) if who.owner else {}),
         "working": seen.working,
         "status": (run, seen.run["status"]),
@@ -145,7 +145,7 @@ def _buttons(seen: live.Picture) -> dict[str, str | None]:
         "stop": (texts.STOPPING if seen.stopping else texts.STOP_AND_KEEP) if working else None,
         "cancel": texts.CANCEL if working else None,
         "resume": _resume(seen) if seen.resumable else None,
-        "reuse": texts.REUSE,
+        "reuse": texts.REUSE if not seen.imported else None,
         "script": texts.AS_SCRIPT if not seen.imported else None,
         "compare": texts.NEXT_COMPARE if seen.adapter and not working else None,
     }
