@@ -30,7 +30,7 @@ def build() -> gr.Blocks:
                 chat = compare.draw()
             with gr.Tab(texts.PUBLISH_TAB, id="publish", elem_id="tab-publish") as fourth:
                 release = publish.draw()
-        data.wire(dataset)
+        dataset = data.wire(dataset, training.fields)
         train.wire(training, dataset, bar, page)
         compare.wire(chat, bar, page, third)
         publish.wire(release, bar, fourth)

@@ -47,6 +47,8 @@ def fresh(base: Any, tokenizer: Any, config: TrainConfig, recompute: bool) -> An
     ids = vocabulary.new_ids(tokenizer, config.new_tokens)
     vocabulary.check(base, tokenizer, len(ids))
     if METHODS[config.method].family == "weights":
+        # transformers renames the experts of a mixture when it saves; checkpoints keep the names that are loaded here
+        base.save_pretrained = functools.partial(base.save_pretrained, save_original_format=False)
         return weights.unfreeze(base, config)
     if config.held in QUANTIZED:
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=recompute)

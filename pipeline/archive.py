@@ -51,7 +51,7 @@ def delete(folder: Path) -> None:
             os.rename(folder, hidden)
     except Timeout:
         raise UserError(f"A job has just begun on {folder.name}; cancel it first, then delete it.") from None
-    for leftover in home.runs().glob(f"{GONE}*"):  # this one, and what a kill left of another
+    for leftover in (hidden, *home.runs().glob(f"{GONE}*")):  # this one, and what a kill left of another
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -60,6 +60,8 @@ def pack(folder: Path, file: Path, rows: bool = False) -> Path:
 
     Rows of the data, and the report's answers to them, only with `rows`. Raises UserError where there is no adapter yet.
     """
+    if working(folder):
+        raise UserError(f"{folder.name} is being worked on ({phase(folder)}); download it when that is done.")
     if not (folder / "adapter").is_dir():
         raise UserError(f"{folder.name} has no adapter yet, so there is nothing to download; train it first.")
     told = [folder / name for name in TOLD] + ([folder / f"{part}.jsonl" for part in PARTS] if rows else [])

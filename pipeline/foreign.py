@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import files, methods
 from pipeline.chat_templates import BEGIN, MARKED, MARKS
 from pipeline.errors import UserError
 from pipeline.methods import METHODS
@@ -90,7 +90,13 @@ def new_tokens(adapter: Path, told: dict[str, Any], own: Any) -> str:
     added = _json(adapter / "tokenizer.json").get("added_tokens")
     listed = [each for each in added if isinstance(each, dict)] if isinstance(added, list) else []
     fresh = sorted((each.get("id", 0), str(each.get("content"))) for each in listed if each.get("content") not in known)
-    return " ".join(content for _, content in fresh)
+    named = [content for _, content in fresh]
+    ids = list(range(len(own), len(own) + len(fresh)))
+    if list(methods.tokens(" ".join(named))) != named or [number for number, _ in fresh] != ids:
+        raise UserError(
+            "The adapter's new tokens can't be had as it learned them (a space or comma in one, or other ids)."
+        )
+    return " ".join(named)
 
 
 def name_base(adapter: Path, told: dict[str, Any], base: str, revision: str | None) -> None:

@@ -32,6 +32,7 @@ from pipeline.schema import Event, Model, Prepared, Row, Run, Source, from_json
 
 Tell = Callable[[dict[str, Any]], None]
 ASK_SECONDS = 10.0
+LEFT_SECONDS = 86_400.0  # after which what an import left behind belongs to nobody
 
 
 class Wanted(NamedTuple):
@@ -66,6 +67,9 @@ def bring(
     Those rows are what a run trained on the same source would be judged on, so that both have the same.
     """
     rows = judging(source) if source else ()
+    for left in home.home().glob(".import-*"):  # by an import that was ended in the middle
+        if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".import-", dir=home.home()) as temporary:
         adapter = Path(temporary) / "adapter"
         adapter.mkdir()

@@ -91,6 +91,8 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     rounding = dequantising(named, judged) if named.memory == "8-bit" else 0.0
     with files.whole_folder(job.folder / "merged") as temporary:
         for dtype in saved_dtypes(named):
+            for old in temporary.iterdir():  # of the first type, which would be read instead of the second's shards
+                old.unlink()
             job.phase("merging")
             write_merged(named, stops, temporary, dtype)
             job.end_if_stop_asked()

@@ -100,11 +100,11 @@ def stop_ids(model: Model) -> list[int]:
     return [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
 
 
-def readable(model: Model, max_length: int, taken: int = 0) -> int:
-    """The given number of tokens, or the model's context where that is shorter; `taken` of it is for virtual tokens."""
+def readable(model: Model, max_length: int) -> int:
+    """The given number of tokens, or what virtual tokens leave of the model's context where that is shorter."""
     config = _load(AutoConfig, model).get_text_config()
     context = getattr(config, "max_position_embeddings", None)
-    return min(max_length, context - taken) if context else max_length
+    return min(max_length, max(0, context - model.virtual_tokens)) if context else max_length
 
 
 def describe(named: Model) -> ModelFacts:

@@ -54,6 +54,8 @@ def add_dataset(parser: ArgumentParser) -> None:
     for name in READ_AS:
         add_setting(parser, TrainConfig, name, settings(TrainConfig)[name])
     parser.set_defaults(**{name: getattr(TrainConfig, name) for name in READ_AS})
+    parser.add_argument("--new-tokens", default="", metavar="TOKENS", help="those the method new-tokens adds")
+    parser.add_argument("--virtual-tokens", type=int, default=0, metavar="N", help="those of prompt or prefix tuning")
 
 
 def source(asked: Any) -> Source:
@@ -82,4 +84,5 @@ def pairs(words: Sequence[str], name: str) -> dict[str, str] | None:
 def model(asked: Any) -> Model | None:
     if asked.model is None:
         return None
-    return Model(config.locate_model(asked.model, Path.cwd()), template=asked.template)
+    base = config.locate_model(asked.model, Path.cwd())
+    return Model(base, template=asked.template, new_tokens=asked.new_tokens, virtual_tokens=asked.virtual_tokens)

@@ -384,6 +384,7 @@ class Model:
     template: str = setting("own", "What makes text of a conversation, as TrainConfig has it.", "Training")
     new_tokens: str = setting("", "Tokens that its own tokenizer does not have, as TrainConfig has them.", "Method")
     attention: str = "sdpa"
+    virtual_tokens: int = 0
 
     def __post_init__(self) -> None:
         check(self)
@@ -438,7 +439,7 @@ class Run:
         wanted = self.config
         return Model(
             self.model, revision or self.revision, adapter, wanted.held, wanted.template, wanted.new_tokens,
-            wanted.attention,
+            wanted.attention, methods.virtual_tokens(vars(wanted)),
         )  # fmt: skip
 
 

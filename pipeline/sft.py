@@ -62,7 +62,7 @@ def sft_config(config: TrainConfig, sequences: int, validated: bool, folder: Pat
         max_steps=total if config.max_steps else -1,
         learning_rate=config.rate,
         lr_scheduler_type=config.scheduler,
-        warmup_steps=config.warmup,
+        warmup_steps=config.warmup if total > 1 else 0,  # rounded up to a step, of which the rate is 0
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         optim=config.optimizer,

@@ -43,7 +43,7 @@ def prepare(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Template) 
 
 
 def _make(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Template) -> dict[str, datasets.Dataset]:
-    limit = model.readable(named, run.config.max_length, methods.virtual_tokens(vars(run.config)))
+    limit = model.readable(named, run.config.max_length)
     because = "max_length" if limit == run.config.max_length else f"the {limit} tokens that the model reads"
     parts = {part: dataset.read_part(job.folder, part) for part in PARTS}
     methods.check_rows(run.config.method, (row for rows in parts.values() for row in rows))

@@ -147,7 +147,7 @@ def _watch(job: Job, named: Model, base: Any, tokenizer: Any, chosen: Template) 
 
 def _longest_prompt(named: Model, config: TrainConfig, answer: int) -> int:
     """Tokens a prompt may have so that it was not cut in training and leaves room for an answer."""
-    return min(config.max_length, model.readable(named, MOST_TOKENS, tokens.virtual(config)) - answer)
+    return min(config.max_length, model.readable(named, MOST_TOKENS) - answer)
 
 
 def _tell(job: Job, adapted: Any, rows: int, sequences: int, config: TrainConfig) -> None:

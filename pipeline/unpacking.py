@@ -5,9 +5,11 @@ A name in an archive never becomes a path: each file is written under its own la
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -17,7 +19,7 @@ from pipeline.errors import UserError
 CONFIGS = ("adapter_config.json", "tuned.json")  # PEFT's, and ours of weights that were trained themselves
 READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-MOST_FILES, MOST_BYTES = 1000, 16 << 30
+MOST_FILES, MOST_BYTES, MOST_TEXT = 1000, 16 << 30, 256 << 20
 BLOCK = 1 << 20
 
 
@@ -33,7 +35,7 @@ def collect(source: Path, into: Path) -> None:
         try:
             with zipfile.ZipFile(source) as packed:
                 _unpack(packed, source.name, into)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError) as error:
             raise UserError(f"{source.name} can't be unpacked ({error}); pack it again as a plain zip.") from error
     else:
         raise UserError(f"{source.name} is neither a folder nor a zip; give one that holds {CONFIGS[0]}.")
@@ -63,7 +65,8 @@ def _unpack(packed: zipfile.ZipFile, name: str, into: Path) -> None:
     for entry in inside:
         if PurePosixPath(entry.filename).suffix in READ:
             with packed.open(entry) as stream, (into / _last(entry)).open("xb") as file:
-                left = _pour(stream, file, left, name)
+                room = left if entry.filename.endswith(".safetensors") else min(left, MOST_TEXT)
+                left -= room - _pour(stream, file, room, name)
 
 
 def _last(entry: zipfile.ZipInfo) -> str:
@@ -75,14 +78,14 @@ def _pour(stream: object, file: BinaryIO, left: int, name: str) -> int:
     while block := stream.read(BLOCK):  # type: ignore[attr-defined]
         left -= len(block)
         if left < 0:
-            raise UserError(f"{name} unpacks to more than {MOST_BYTES >> 30} GB; that is no adapter.")
+            raise UserError(f"{name} unpacks to more than an adapter has room for; that is no adapter.")
         file.write(block)
     return left
 
 
 def _refuse_entry(entry: zipfile.ZipInfo, name: str) -> None:
     path = PurePosixPath(entry.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in "".join(path.parts[:1]):
         raise UserError(f"{name} holds {entry.filename[:80]!r}, a path that leads out of it; it was not unpacked.")
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise UserError(f"{name} holds a link, {entry.filename[:80]!r}; pack the file itself.")

@@ -173,3 +173,15 @@ def test_a_run_is_fed_as_the_choice_says(tmp_path, tiny, choice):
     assert (41 in found["train"]["row"]) == (choice == "keep")
     left_out = [note for note in jobs.view(job.folder).notes if "left out, they are longer" in note]
     assert len(left_out) == (choice == "drop")
+
+
+@pytest.mark.parametrize(("virtual", "cut"), [(0, 512), (20, 492), (600, 0)])
+def test_virtual_tokens_take_their_room(tmp_path, model, virtual, cut):
+    """A row is cut where training cuts it: at what they leave of the context, which is nothing if they are more."""
+    source = write(tmp_path / "rows.jsonl", [*usual(), ("Say it.", "word " * 700)])
+    named = dataclasses.replace(model, virtual_tokens=virtual)
+    shown = inspection.preview(source, named, 41, 10_000, "answers")
+    assert shown["truncated_at"] == cut
+    assert sum(shown["trained"][cut:]) == 0
+    run = Run(model.base, source, "x", TrainConfig(method="prompt-tuning", virtual_tokens=max(1, virtual)))
+    assert run.named().virtual_tokens == max(1, virtual)

@@ -459,3 +459,24 @@ def test_a_made_up_upload_over_http_reads_nothing(client):
     """An id that is none, or a path, is answered with the sentence."""
     with pytest.raises(Exception, match="upload it again"):
         client.predict(2, "text", False, "", {"upload": "../../etc/passwd"}, *DEFAULT, api_name="/data_row")
+
+
+def test_the_preview_knows_what_the_method_adds(tiny, tmp_path):
+    """New tokens are one token each, virtual ones take their room; a method that has none changes nothing."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Say <note>", "completion": "<note> yes <note>"}\n')
+    choice = {"upload": uploads.keep(file)}
+
+    def shown(*adds):
+        asked = reading.question(choice, "tiny-chat", None, "answers", 10_000, "own", *adds)
+        return reading.read("preview", 60, asked, number=1), asked.model
+
+    plain, _ = shown()
+    other, model = shown("lora", "<note>", 20)
+    assert (other["ids"], model.new_tokens, model.virtual_tokens) == (plain["ids"], "", 0)
+    added, model = shown("new-tokens", "<note>", 20)
+    assert len(added["ids"]) < len(plain["ids"])
+    assert added["tokens"].count("<note>") == 3
+    assert model.virtual_tokens == 0
+    _, model = shown("prompt-tuning", "<note>", 20)
+    assert (model.new_tokens, model.virtual_tokens) == ("", 20)

@@ -6,6 +6,8 @@ says to a row in ask_base.py.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from gradio.components import Component
 
 from pipeline.schema import Source, TrainConfig
 from ui import ask_base, columns, form, hub_choice, pictures, preview, rows, texts
-from ui.reading import READ_AS
+from ui.reading import ADDS, READ_AS
 
 FIRST = {"example": "tiny-yoda"}
 MOST_ROWS = 10_000_000
@@ -40,6 +42,7 @@ class Parts:
     model: gr.Dropdown
     system: gr.Textbox
     fields: dict[str, Component]
+    adds: tuple[Component, ...]
     templates: gr.Radio
     example: gr.Radio
     file: gr.File
@@ -99,7 +102,7 @@ def draw() -> Parts:
             correcting = _draw_columns()
             walking = _draw_row()
     return Parts(
-        source=source, refused=refused, summary=summary, counted=counted, suggested=suggested, scan=scan, scanned=scanned,
+        adds=(), source=source, refused=refused, summary=summary, counted=counted, suggested=suggested, scan=scan, scanned=scanned,
         decision=decision, decided=decided, go_on=go_on,
         **choosing, **correcting, **walking,
     )  # fmt: skip
@@ -187,7 +190,9 @@ def _draw_row() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def wire(parts: Parts) -> None:
+def wire(parts: Parts, training: Mapping[str, Component]) -> Parts:
+    """The parts with those of the Train tab's settings that add tokens: what is shown is what its method trains on."""
+    parts = dataclasses.replace(parts, adds=tuple(training[name] for name in ADDS))
     parts.source.render()  # out here: what is inside a tab nobody has opened yet remembers nothing
     _wire_choice(parts)
     _wire_walk(parts)
@@ -196,11 +201,12 @@ def wire(parts: Parts) -> None:
     parts.templates.input(
         None, parts.templates, parts.fields["template"], js="name => name", queue=False, api_visibility="private"
     )
+    return parts
 
 
 def _asked(parts: Parts) -> list[Component]:
     """What decides how rows are read, in the order of the handlers' arguments."""
-    return [parts.source, parts.model, parts.system, *(parts.fields[name] for name in READ_AS)]
+    return [parts.source, parts.model, parts.system, *(parts.fields[name] for name in READ_AS), *parts.adds]
 
 
 def looking(parts: Parts) -> dict[str, Any]:
@@ -249,7 +255,8 @@ def _wire_choice(parts: Parts) -> None:
         event.success(**look, api_visibility="private").then(**count, api_visibility="private")
     texts_changed = (parts.system, parts.fields["max_length"], parts.fields["template"])
     changed = [
-        parts.model.change, parts.fields["loss_on"].change, parts.templates.input,
+        parts.model.change, parts.fields["loss_on"].change, parts.templates.input, *(part.change for part in parts.adds[:1]),
+        *(event for part in parts.adds[1:] for event in (part.blur, part.submit)),
         *(field.blur for field in texts_changed), *(field.submit for field in texts_changed),
     ]  # fmt: skip
     suggested = parts.suggested.click(

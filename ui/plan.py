@@ -92,7 +92,12 @@ def located(model: str | None) -> str:
 
 def named(model: str, wanted: TrainConfig) -> Model:
     """What makes tokens of the rows: the model's own, the template, and the tokens that are added."""
-    return Model(model, template=wanted.template, new_tokens=wanted.new_tokens)
+    return Model(
+        model,
+        template=wanted.template,
+        new_tokens=wanted.new_tokens,
+        virtual_tokens=methods.virtual_tokens(vars(wanted)),
+    )
 
 
 def inspected(source: Source, model: str, wanted: TrainConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import config, home, uploads
 from pipeline.errors import UserError
+from pipeline.methods import METHODS
 from pipeline.schema import Message, Model, Source, TrainConfig, from_json, to_json
 from ui import children, form, texts
 
@@ -16,6 +17,7 @@ FILES = {
     "tiny-yoda": "tiny-yoda.jsonl", "yoda": "yoda.jsonl", "support": "support.csv", "summaries": "summaries.jsonl",
     "sharegpt": "sharegpt.json", "alpaca": "alpaca.json",
 }  # fmt: skip
+ADDS = ("method", "new_tokens", "virtual_tokens")
 READ_AS = ("loss_on", "max_length", "template")
 CORRECTED = ("columns", "patterns", "choices")  # what somebody said against the guess, kept with the choice
 INSPECT_SECONDS = 180.0
@@ -48,11 +50,24 @@ def source_of(choice: Any, system: str | None) -> Source:
 
 
 def question(choice: Any, model: str | None, system: str | None, *settings: Any) -> Question:
-    """`settings` are the values of READ_AS. Raises UserError for a choice that is gone, a model that can't be one, or a
-    setting outside its bounds."""
-    wanted = form.read(TrainConfig, READ_AS, settings)
+    """`settings` are the values of READ_AS, then those of ADDS. Raises UserError for a choice that is gone, a model that
+    can't be one, or a setting outside its bounds."""
+    wanted = form.read(TrainConfig, READ_AS, settings[: len(READ_AS)])
     base = config.locate_model((model or "").strip(), home.home())
-    return Question(source_of(choice, system), Model(base, template=wanted.template), wanted.max_length, wanted.loss_on)
+    named = Model(base, template=wanted.template, **added(*settings[len(READ_AS) :]))
+    return Question(source_of(choice, system), named, wanted.max_length, wanted.loss_on)
+
+
+def added(method: Any = "", new_tokens: Any = "", virtual_tokens: Any = 0) -> dict[str, Any]:
+    """The tokens that the Train tab's method adds to every text or to the tokenizer, as Model has them.
+
+    What can't be trained like that is said there, not here.
+    """
+    uses = METHODS[method].uses if method in METHODS else ()
+    virtual = virtual_tokens if "virtual_tokens" in uses and isinstance(virtual_tokens, int | float) else 0
+    return {
+        "new_tokens": str(new_tokens or "") if "new_tokens" in uses else "", "virtual_tokens": max(0, int(virtual))
+    }  # fmt: skip
 
 
 def read(verb: str, seconds: float, asked: Question, **values: Any) -> Any:
