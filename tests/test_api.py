@@ -19,7 +19,7 @@ from ui import texts
 
 RUN = example.NAME
 TINY = {"example": "tiny-yoda"}
-ROWS = (TINY, "tiny-chat", None, "answers", 1024, "own")  # a choice on the Data tab and how it is read
+ROWS = (TINY, "tiny-chat", None, "answers", 1024, "own", "lora", "", 20)  # a choice on the Data tab and how it is read
 GREEDY = (24, 0.0, 1.0, 42)
 QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "save_steps": 200}
 WRONG_RUNS = ("no-such-run", "../../etc")
@@ -315,7 +315,8 @@ def test_the_form_follows_its_choices(page):
     for event in ("plan", "plan_1"):
         assert "144 steps" in page.with_settings(event, TINY, None, "tiny-chat", epochs=3, batch_size=8)
         assert "combined with Full" in page.with_settings(event, TINY, None, "tiny-chat", method="full", memory="4-bit")
-    assert page.call("suit", "tiny-chat", "full") < page.call("suit", "tiny-chat", "lora")
+    for full, lora in zip(page.each("suit", "tiny-chat", "full"), page.each("suit", "tiny-chat", "lora"), strict=True):
+        assert full < lora
     assert "virtual words" in page.call("show_method", "prompt-tuning")[0]
     assert "278,528 of 3,286,272" in page.with_settings("parameters", "tiny-chat", rank=16)
     assert "run-error" in page.call("about_model", "no such/model/at all", "own")
