@@ -355,7 +355,7 @@ def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     assert not jobs.working(folder)
     for panel, *_ in (page.call("show_run", folder.name), *page.each("show", folder.name)):
         assert "by api" in panel
-    form = page.call("settings_of_run", folder.name)
+    form = page.call("settings_of_run", folder.name, TINY)
     assert form[:3] == ("tiny-chat", "tiny-chat", None)
     assert {400, 200, 8} <= {value for value in form[3:] if isinstance(value, int)}
     assert form[-3]["example"] == "tiny-yoda"
