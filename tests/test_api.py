@@ -358,7 +358,7 @@ def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     form = page.call("settings_of_run", folder.name, TINY)
     assert form[:3] == ("tiny-chat", "tiny-chat", None)
     assert {400, 200, 8} <= {value for value in form[3:] if isinstance(value, int)}
-    assert form[-3]["example"] == "tiny-yoda"
+    assert form[-4]["example"] == "tiny-yoda"
 
 
 @calls("look_at_run", "open_run", "rename_run", "compare_runs")

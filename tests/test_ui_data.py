@@ -17,6 +17,7 @@ from ui import ask_base, children, data, preview, reading, rows, texts
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = {"example": "tiny-yoda"}
 DEFAULT = ("tiny-chat", None, "answers", 1024, "own")
+NOTHING_ADDED = ("lora", "", 20)
 ATTACK = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 SHOWN = {
     "row": 7, "text": "<a>\nhi there</a>", "tokens": ["<a>", "\n", "hi", " there", "</a>", "é", ""],
@@ -451,14 +452,16 @@ def test_an_upload_over_http_is_known_by_an_id(client, served, tmp_path_factory)
 
 def test_a_row_over_http_is_the_row_of_the_page(client):
     """The choice is sent as the browser keeps it."""
-    shown = client.predict(2, "text", False, "", TINY, *DEFAULT, api_name="/data_row")
+    shown = client.predict(2, "text", False, "", TINY, *DEFAULT, *NOTHING_ADDED, api_name="/data_row")
     assert "The wooden flute, Umar moves." in json.dumps(shown)
 
 
 def test_a_made_up_upload_over_http_reads_nothing(client):
     """An id that is none, or a path, is answered with the sentence."""
     with pytest.raises(Exception, match="upload it again"):
-        client.predict(2, "text", False, "", {"upload": "../../etc/passwd"}, *DEFAULT, api_name="/data_row")
+        client.predict(
+            2, "text", False, "", {"upload": "../../etc/passwd"}, *DEFAULT, *NOTHING_ADDED, api_name="/data_row"
+        )
 
 
 def test_the_preview_knows_what_the_method_adds(tiny, tmp_path):
