@@ -18,8 +18,7 @@ from pipeline import dataset, files, methods, model, template
 from pipeline.chat_templates import Template
 from pipeline.errors import UserError
 from pipeline.job import Job
-from pipeline.methods import METHODS
-from pipeline.schema import Model, Row, Run, TrainConfig
+from pipeline.schema import Model, Row, Run
 
 PARTS = ("train", "validation")
 ROWS_AT_ONCE = 256  # tokenized between two words on how far it is
@@ -75,11 +74,6 @@ def _make(job: Job, run: Run, named: Model, tokenizer: Any, chosen: Template) ->
             + ("Raise max_length." if because == "max_length" else "Use shorter rows, or a model that reads more.")
         )
     return made
-
-
-def virtual(config: TrainConfig) -> int:
-    """Tokens of the model's context that stand before every row."""
-    return config.virtual_tokens if METHODS[config.method].family == "prompt" else 0
 
 
 def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

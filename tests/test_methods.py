@@ -10,12 +10,15 @@ import pytest
 import torch
 from conftest import new_run
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, MixtralConfig, Qwen3MoeConfig
 
-from pipeline import adapters, checkpoints, dataset, evaluate, generate, jobs, merge, model, sides, template, train
+from pipeline import (
+    adapters, checkpoints, dataset, evaluate, generate, jobs, merge, model, sides, template, train, weights,
+)  # fmt: skip
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.methods import METHODS
-from pipeline.schema import Decoding, Model
+from pipeline.schema import Decoding, Model, TrainConfig
 
 RATES = {"adapter": 3e-3, "prompt": 3e-2, "weights": 3e-4}
 ASKED = {
@@ -94,6 +97,33 @@ def test_it_merges_or_says_why_not(run, tmp_path, name):
     assert check["ok"]
     assert 0 <= check["difference"] < check["effect"] / 10
     assert check["identical_answers"] == 1
+
+
+def test_a_full_merge_that_rounding_spoils_is_saved_in_32_bit(run, tmp_path, monkeypatch):
+    """Where the base's own type is refused, what is checked and kept are the second type's files, and no other."""
+    folder = Path(shutil.copytree(run("full").folder, tmp_path / "run"))
+    monkeypatch.setattr(merge, "EXACT", 1e-5)
+    monkeypatch.setattr(merge, "ROUNDING_FP16", 0.0)
+    monkeypatch.setattr(merge, "SHARD_SIZE", "8MB")  # one file in 16 bit, two in 32
+    _, check = merge.work(Job(folder, "merge"))
+    assert (check["ok"], check["dtype"]) == (True, "float32")
+    stored = sorted(file.name for file in (folder / "merged").glob("*.safetensors"))
+    assert stored == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+
+
+@pytest.mark.parametrize("kind", [MixtralConfig, Qwen3MoeConfig])
+def test_a_mixtures_checkpoint_holds_every_expert(tiny, tmp_path, kind):
+    """The library writes experts under other names: full fine-tuning's checkpoints keep those they are loaded by."""
+    small = {"vocab_size": 1500, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "moe_intermediate_size": 32}
+    experts = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2}
+    base = AutoModelForCausalLM.from_config(kind(**small, **heads, **experts))
+    trained = adapters.fresh(base, model.tokenizer(Model(str(tiny))), TrainConfig(method="full"), recompute=False)
+    trained.save_pretrained(tmp_path)
+    expected = weights.trained(trained)
+    found = weights.from_checkpoint(tmp_path, sorted(expected))
+    assert any("experts" in name for name in found)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("name", ["lora", "pissa", "new-tokens", "prompt-tuning", "full", "last-layers"])
