@@ -12,9 +12,8 @@ from conftest import new_run
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, MixtralConfig, Qwen3MoeConfig
 
-from pipeline import (
-    adapters, checkpoints, dataset, evaluate, generate, jobs, merge, model, sides, template, train, weights,
-)  # fmt: skip
+from pipeline import adapters, checkpoints, dataset, evaluate, generate, jobs, merge, model, sides, template, train
+from pipeline import weights as learned_weights
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.methods import METHODS
@@ -120,8 +119,8 @@ def test_a_mixtures_checkpoint_holds_every_expert(tiny, tmp_path, kind):
     base = AutoModelForCausalLM.from_config(kind(**small, **heads, **experts))
     trained = adapters.fresh(base, model.tokenizer(Model(str(tiny))), TrainConfig(method="full"), recompute=False)
     trained.save_pretrained(tmp_path)
-    expected = weights.trained(trained)
-    found = weights.from_checkpoint(tmp_path, sorted(expected))
+    expected = learned_weights.trained(trained)
+    found = learned_weights.from_checkpoint(tmp_path, sorted(expected))
     assert any("experts" in name for name in found)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
