@@ -482,6 +482,7 @@ EVENT_KINDS = (
     "validation",
     "samples",
     "checkpoint",
+    "fit",
     "note",
     "finished",
     "stopped",
