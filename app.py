@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import; nothing leaves this machine
 for name in ("NO_PROXY", "no_proxy"):  # launch() calls itself over HTTP and would ask a proxy for it
     os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1"]))
-import ui.quick  # noqa: F401 -- before the import, too
+import ui.quick  # before the import, too
 import gradio as gr
 from starlette.middleware import Middleware
 
@@ -44,7 +44,7 @@ def main() -> None:
         uploads.sweep()
     except UserError as error:  # the home is no place for runs
         sys.exit(str(error))
-    page = build().queue(max_size=64)
+    page = ui.quick.calm(build().queue(max_size=64))
     page.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import config, counting, dataset, following, hub_verb, inspection, jobs, options, run_verbs, terminal
+from pipeline import estimate_verb as estimates
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Publication, TrainConfig, settings
 
@@ -89,6 +90,7 @@ def make_parser() -> Parser:
     add_publish(verbs.choices["publish"])
     verbs.choices["script"].add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for it")
     run_verbs.add(verb)
+    estimates.add(verb)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: sealed once whole, found again newest first. Standard library only.
+"""Checkpoints of a run: sealed once whole, found again newest first, removed when there are too many. Standard library only.
 
 transformers writes a checkpoint file by file and picks a half-written one for resuming, or goes on silently without its
 optimizer. So each one is sealed with the sizes of its files after the last byte, and only a seal that fits counts.
@@ -10,12 +10,15 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 SEAL = "sealed.json"
 FOLDER = "checkpoints"
 STATE = "trainer_state.json"
+BY_THE_CLOCK = "by_the_clock"
+"""A file in a checkpoint that was made because time had passed: it is for going on from, and nothing to choose from."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,39 @@ def is_whole(checkpoint: Path) -> bool:
         return bool(sizes) and all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
+
+
+def mark(checkpoint: Path) -> None:
+    """Say, before it is sealed, that a checkpoint was made by the clock."""
+    (checkpoint / BY_THE_CLOCK).touch()
+
+
+def rotate(run: Path, keep: int) -> None:
+    """Remove whole checkpoints until `keep` are left, the oldest steps first; never the newest, or the best.
+
+    Those made by the clock count for none: the newest may be one, older ones go. transformers does this by the folders'
+    dates, and throws the newest away where the clock was set back.
+    """
+    whole = kept(run)
+    chosen = [each for each in whole if not (each.folder / BY_THE_CLOCK).exists()]
+    spare = [each for each in chosen if not each.best and each not in whole[-1:]][: max(0, len(chosen) - keep)]
+    clocked = [each for each in whole[:-1] if each not in chosen]
+    for each in [*clocked, *spare]:
+        shutil.rmtree(each.folder)
+
+
+def sweep(run: Path) -> list[str]:
+    """Remove what was not written to its end, for transformers would trip over it; the names. Only under the run's lock."""
+    half = [checkpoint for checkpoint in all_of(run) if not is_whole(checkpoint)]
+    for checkpoint in half:
+        shutil.rmtree(checkpoint)
+    return [checkpoint.name for checkpoint in half]
+
+
+def room(run: Path) -> tuple[int, int]:
+    """Bytes the next checkpoint takes, as the newest did (0 where there is none), and bytes that are free."""
+    last = newest(run)
+    return size(last) if last else 0, shutil.disk_usage(run).free
 
 
 def step(checkpoint: Path) -> int:

@@ -1,6 +1,6 @@
 """`python -m pipeline.counter`: the child for what takes long, so that looking at rows never waits for it.
 
-It counts the tokens of every row, looks for what nobody should learn, and makes run folders.
+It counts the tokens of every row, looks for what nobody should learn, makes run folders, and says whether one would fit.
 """
 
 from __future__ import annotations
@@ -38,6 +38,21 @@ def parameters(emit: Emit, unwanted: threading.Event, model: Any, config: Any) -
     return {"trainable": trainable, "total": total}
 
 
+def forecast(
+    emit: Emit, unwanted: threading.Event, model: Any, config: Any, lengths: Any = None, machine: str = "here"
+) -> dict[str, Any]:
+    """Whether a run would fit on a machine, and how long it would take: the object of forecast.of.
+
+    `lengths` {"rows", "tokens", "max", "mean", "p95"} of the train part's rows in tokens; without them the longest are
+    taken for granted, and the time stays unknown.
+    """
+    from pipeline import forecast as forecasts
+
+    named, settings = from_json(Model, model, "model"), from_json(TrainConfig, config, "config")
+    found: dict[str, Any] = forecasts.of(settings, named, lengths, None, machine)
+    return found
+
+
 def script(emit: Emit, unwanted: threading.Event, folder: str, out: str) -> list[str]:
     """A run as a script of plain library calls, and its tokens, in the folder `out`; the names of what was written."""
     from pipeline import script as scripts
@@ -47,5 +62,5 @@ def script(emit: Emit, unwanted: threading.Event, folder: str, out: str) -> list
 
 
 if __name__ == "__main__":
-    verbs: tuple[child.Handler, ...] = (count, create, scan, parameters, script)
+    verbs: tuple[child.Handler, ...] = (count, create, scan, parameters, forecast, script)
     child.serve({verb.__name__: verb for verb in verbs})

@@ -28,7 +28,8 @@ def use(purpose: str, on_wait: Callable[[str], None], give_up: Callable[[], bool
         got = _wait(lock, ticket, on_wait, give_up)
     try:
         if got:
-            (folder / "purpose").write_text(purpose)
+            with contextlib.suppress(OSError):  # a full disk; it is only what others are told they wait for
+                (folder / "purpose").write_text(purpose)
         yield got
     finally:
         lock.release()
@@ -52,6 +53,7 @@ def _wait(lock: FileLock, ticket: Path, on_wait: Callable[[str], None], give_up:
             if _first(ticket):
                 lock.acquire(timeout=0)
                 return True
+        locks.free(Path(lock.lock_file))
         if not told:
             on_wait(purpose())
             told = True
@@ -65,8 +67,13 @@ def _first(mine: Path) -> bool:
 
 @contextlib.contextmanager
 def _ticket(folder: Path) -> Iterator[Path]:
-    """A locked file whose name says when it came. It gets its name once locked, so that it is never seen unlocked."""
-    name = f"{time.time_ns():020d}-{os.getpid()}"
+    """A locked file whose name says when it came. It gets its name once locked, so that it is never seen unlocked.
+
+    It comes after those that are there, even when the clock was set back.
+    """
+    numbers = [each.name.partition("-")[0] for each in folder.glob("*.ticket")]
+    number = max([time.time_ns(), *(int(each) + 1 for each in numbers if each.isdecimal())])
+    name = f"{number:020d}-{os.getpid()}"
     hidden, ticket = folder / f".{name}", folder / f"{name}.ticket"
     with FileLock(hidden, timeout=0, is_singleton=False):
         os.rename(hidden, ticket)
@@ -80,5 +87,6 @@ def _alive(ticket: Path) -> bool:
     """Whether its owner lives. A ticket nobody locks is swept away; no later one has its name."""
     if locks.held(ticket):
         return True
-    ticket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a disk that became read-only
+        ticket.unlink(missing_ok=True)
     return False

@@ -11,12 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.schema import TrainConfig
+
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+LINEAR = ("Linear", "Conv1D")
 NF4_BLOCK, NESTED_BLOCK = 64, 256  # weights per scale, scales per scale of scales: bitsandbytes' double quantization
 NF4_TABLES = 16 * 4 + 256 * 4 + 4  # per tensor: both code books and the mean that is taken off the scales
 STATE_BLOCK, SMALLEST_STATE = 256, 4096  # bitsandbytes' 8-bit optimizer states; smaller tensors keep 32-bit ones
 CONTEXT = 450 * 10**6  # CUDA's own memory and cuBLAS' workspace: 300 to 500 MB on a T4, of which torch counts nothing
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # of TRL's fused head, in 32 bit; read in its source (trl 1.16)
+PIECE = 1 << 27  # scores that head.py holds at once on a CPU
+LIBRARIES = 600 * 10**6  # of a training process on a CPU before its model: VmHWM after the imports (torch, TRL, PEFT)
+MICRO_BATCH_ON_GPU = 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,17 @@ class Step:
     optimizer: str = "adamw_torch"
     recompute: bool = True
     full_logits: bool = False
+    on_cpu: bool = False
+    stream: str = ""  # type of what goes from layer to layer, where it is not the computed one
+    reached: int = 0  # layers that the backward pass goes through; 0 is all
+    kept: tuple[float, float] | None = (
+        None  # bytes a layer keeps per token, and per token squared, as counted in 32 bit
+    )
+    adapter_kept: float = 0.0  # bytes per token that all adapters together keep for themselves
+    transient: int = 0  # bytes that one layer needs for a moment whatever the tokens
+    learned: float = 1.0  # share of the tokens that are learned
+    cast: bool = False  # autocast keeps a copy of what is trained in the computed type while a forward pass lasts
+    accumulated: bool = False  # gradients of earlier rows of the batch lie there while later ones are computed
     trained_bytes: int = 4  # per trained weight and its gradient; mixed precision trains in 32 bit
     count_paged: bool = True  # torch's own counter leaves out what bitsandbytes keeps in paged memory
 
@@ -68,9 +85,10 @@ class Forecast:
 def shape_of(config: Any, base: Any) -> Shape:
     """The shape of a model, from its config and itself on the meta device: no weight is read."""
     text = config.get_text_config()
-    head, found, linear = base.get_output_embeddings(), {}, 0
+    head, linear = base.get_output_embeddings(), 0
+    found: dict[tuple[int, ...], int] = {}
     for module in base.modules():
-        if type(module).__name__ in ("Linear", "Conv1D") and module is not head:
+        if type(module).__name__ in LINEAR and module is not head:
             size = tuple(module.weight.shape)
             found[size] = found.get(size, 0) + 1
             linear += size[0] * size[1]
@@ -128,47 +146,82 @@ def optimizer(name: str, trained: Iterable[Sequence[int]], width: int = 4) -> in
 
 
 def layer_activations(shape: Shape, step: Step) -> int:
-    """What one layer keeps for its backward pass: 34 bytes per token and width in 16 bit with a plain MLP of four times the
+    """What one layer keeps for its backward pass, as counted, in the types of this step; or, not counted, 34 bytes per token and width in 16 bit with a plain MLP of four times the
     width and fused attention (Korthikanti et al. 2022, arXiv 2205.05198, without the scores); a gated MLP keeps four
     intermediates instead of two, fewer key heads less."""
     inner = (4 if shape.gated else 2) * shape.intermediate
-    per_token = 7 * shape.hidden + 2 * shape.keys + inner
-    return step.rows * step.tokens * per_token * BYTES[step.computed]
+    stream, computed = 4 * shape.hidden, 3 * shape.hidden + 2 * shape.keys + inner
+    per_token = float(stream * BYTES[step.stream or step.computed] + computed * BYTES[step.computed])
+    if step.kept:
+        linear, square = step.kept
+        per_token *= linear / (4 * (stream + computed))
+        per_token += square * step.tokens * BYTES[step.computed] / 4
+    return round(step.rows * step.tokens * (per_token + step.adapter_kept / shape.layers)) + step.transient
 
 
 def logits(shape: Shape, step: Step) -> int:
-    """Scores of every position: as computed, in 32 bit, and their gradient; or the tiles of TRL's fused head."""
+    """Scores of every position: as computed, in 32 bit, and their gradient; or the tiles of TRL's fused head; or head.py's
+    pieces of learned positions: their logarithms, and the gradients of these and of the scores."""
     tokens = step.rows * step.tokens
+    if step.on_cpu:
+        return 3 * 4 * min(math.ceil(tokens * step.learned), max(1, PIECE // shape.vocabulary)) * shape.vocabulary
     if step.full_logits:
         return tokens * shape.vocabulary * (BYTES[step.computed] + 4 + 4)
-    return 2 * 4 * min(tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
+    return 2 * 4 * min(math.ceil(tokens * step.learned), TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
 
 
 def forecast(
     shape: Shape, step: Step, trained: Sequence[Sequence[int]], adapter: bool = True, context: int = CONTEXT
 ) -> Forecast:
     """Peak memory of a step. `trained` are the shapes of the trained tensors, which an adapter adds to the base's."""
-    count = sum(map(math.prod, trained))
+    count, largest = sum(map(math.prod, trained)), max(map(math.prod, trained), default=0)
     states = optimizer(step.optimizer, trained, step.trained_bytes)
     if step.optimizer.startswith("paged") and not step.count_paged:
         states = 0
     kept = {
-        "weights": weights(shape, step.held),
+        # the base's own trained weights are held in the type they are trained in
+        "weights": weights(shape, step.held)
+        + (0 if adapter or step.held != "16-bit" else (step.trained_bytes - 2) * count),
         "quantization state": quantization(shape, step.held),
         "adapter": step.trained_bytes * count if adapter else 0,
         "optimizer": states,
-        "CUDA context": context,
+        "libraries" if step.on_cpu else "CUDA context": context,
     }
-    inputs = shape.layers * step.rows * step.tokens * shape.hidden * BYTES[step.computed]
+    reached = step.reached or shape.layers
+    inputs = reached * step.rows * step.tokens * shape.hidden * BYTES[step.stream or step.computed]
     one = layer_activations(shape, step)
-    stored = inputs if step.recompute else shape.layers * one
-    gradients = step.trained_bytes * count
+    stored = inputs if step.recompute else reached * one
+    gradients, cast = step.trained_bytes * count, BYTES[step.computed] * count if step.cast else 0
+    # torch's fused-by-list Adam holds one more copy of what it updates (torch.optim, foreach); on a CPU it goes one by one
+    copy = 0 if step.optimizer != "adamw_torch" else step.trained_bytes * largest if step.on_cpu else gradients
     moments: dict[str, dict[str, int]] = {
-        "logits": {"activations": stored, "logits": logits(shape, step)},
-        "backward": {"gradients": gradients, "activations": stored + (one if step.recompute else 0)},
-        # torch's fused-by-list Adam holds one more copy of what it updates (torch.optim, foreach)
-        "update": {"gradients": gradients, "update": gradients if step.optimizer == "adamw_torch" else 0},
+        "logits": {
+            "gradients": gradients if step.accumulated else 0,
+            "activations": stored + cast,
+            "logits": logits(shape, step),
+        },
+        "backward": {"gradients": gradients, "activations": stored + (one if step.recompute else cast)},
+        "update": {"gradients": gradients, "update": copy},
     }
     moment = max(moments, key=lambda name: sum(moments[name].values()))
     terms = {name: size for name, size in {**kept, **moments[moment]}.items() if size}
     return Forecast(sum(terms.values()), terms, moment)
+
+
+def recompute(config: TrainConfig, on_cpu: bool) -> bool:
+    """Whether activations are computed again in the backward pass instead of kept. Prefix tuning can't."""
+    if config.activation_checkpointing == "auto":
+        return not on_cpu and config.method != "prefix-tuning"
+    return config.activation_checkpointing == "on"
+
+
+def micro_batch(config: TrainConfig, on_cpu: bool) -> int:
+    """Sequences in memory at once: a divisor of the batch. Packed ones go one by one, for attention without its package
+    is computed over all of them laid end to end, and costs the square of that.
+    """
+    if config.micro_batch:
+        return config.micro_batch
+    if config.packing:
+        return 1
+    most = config.batch_size if on_cpu else MICRO_BATCH_ON_GPU
+    return max(n for n in range(1, most + 1) if config.batch_size % n == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,10 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
+
 BLOCK, BLOCKS = (
     1 << 20,
     64,
 )  # what a fingerprint reads of a file: all of a small one, evenly spread blocks of a large one
+PROBED = 1 << 16  # bytes; less room than this is none
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 FINGERPRINTED = {".safetensors", ".json", ".jinja", ".model", ".txt"}
 
 
@@ -46,6 +51,32 @@ def whole_folder(final: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def told_when_full() -> Iterator[None]:
+    """A disk that takes nothing more, because it is full or read-only, becomes a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise UserError(
+            f"The disk can't be written to: {error.strerror}{where}. Free some space, or make it writable, and try again; "
+            "nothing that was there is lost."
+        ) from error
+
+
+def refuse_full(folder: Path) -> None:
+    """Raises UserError when nothing can be written into this folder."""
+    probe = folder / f".room.{os.getpid()}"
+    with told_when_full():
+        try:
+            probe.write_bytes(bytes(PROBED))
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
 
 
 def fingerprint(folder: Path) -> str:

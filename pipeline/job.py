@@ -19,12 +19,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline import checkpoints, device, events
+from pipeline import checkpoints, device, events, oom
 from pipeline.errors import Refused, UserError
+from pipeline.events import JobView
 from pipeline.schema import FINAL_KINDS, Event
 
 CANCEL_POLL_SECONDS = 0.2
 NOT_ALONE = 3  # exit code of a job that found another at work
+FULL = ("no space left on device", "failed writing file")  # the system's words, and torch's
 LOCK_SECONDS = 0.5  # longer than anybody looks whether the lock is held
 
 
@@ -47,6 +49,21 @@ class Job:
             self._ended = kind in FINAL_KINDS
             event = Event(kind=kind, job=self.name, time=time.time(), step=step, values=values, text=text)
             events.append(self.folder / "events.jsonl", event)
+
+    def begin(self) -> None:
+        """Tell that the job begins, or begins again, at the newest whole checkpoint.
+
+        Where the kernel ended it the last time for lack of memory, with how many rows it goes on, too.
+        """
+        before = events.read(self.folder / "events.jsonl")
+        state = before.jobs.get(self.name, JobView())
+        gone = before.current == self.name and not state.ended and state.pid != os.getpid()
+        rows, less = oom.next_rows(self.folder, state) if gone and oom.killed(self.folder, state) else (0, 0)
+        values: dict[str, Any] = {"killed_step": state.step, "next_rows": less} if less < rows else {}
+        (self.folder / "control" / oom.ENDED).unlink(missing_ok=True)
+        checkpoint = checkpoints.newest(self.folder)
+        from_step = checkpoints.step(checkpoint) if checkpoint else 0
+        self.emit("started", pid=os.getpid(), from_step=from_step, **oom.noted(), **values)
 
     def phase(self, name: str, steps: int = 0, text: str = "") -> None:
         self.emit("phase", text=text, phase=name, steps=steps)
@@ -94,8 +111,7 @@ def main(name: str, on_device: bool = True) -> int:
 
 def _locked(job: Job, then: str, on_device: bool) -> int:
     events.mend(job.folder / "events.jsonl")
-    checkpoint = checkpoints.newest(job.folder)
-    job.emit("started", pid=os.getpid(), from_step=checkpoints.step(checkpoint) if checkpoint else 0)
+    job.begin()
     job.watch_for_cancel()
     try:
         with _device(job) if on_device else contextlib.nullcontext(True) as got:
@@ -111,6 +127,7 @@ def _locked(job: Job, then: str, on_device: bool) -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
+        checkpoints.sweep(job.folder)  # on a full disk, half of one has taken the room for the next line
         job.emit("failed", text=explain(error))
         return 1
     job.emit(ending, **values, then=then)
@@ -129,12 +146,8 @@ def explain(error: Exception) -> str:
     """A sentence for a failure that was not foreseen."""
     text = " ".join(str(error).split())[:300]
     code = error.errno if isinstance(error, OSError) else None
-    if (
-        type(error).__name__ in ("OutOfMemoryError", "MemoryError")
-        or code == errno.ENOMEM
-        or any(words in text.lower() for words in ("out of memory", "can't allocate memory", "cannot allocate memory"))
-    ):
-        return "Out of memory; start a new run with a smaller micro_batch or max_length, or memory 4-bit."
-    if code in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text.lower():
+    if oom.meant(error) or code == errno.ENOMEM:
+        return "Out of memory; start a new run with a smaller base, memory 4-bit or a smaller max_length."
+    if code in (errno.ENOSPC, errno.EDQUOT) or any(words in text.lower() for words in FULL):
         return "The disk is full; free some space and resume, nothing before the last checkpoint is lost."
     return f"{type(error).__name__}: {text} (log.txt in the run's folder has the whole story)."

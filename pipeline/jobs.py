@@ -16,12 +16,13 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoints, config, dataset, files, home, methods
+from pipeline import checkpoints, config, dataset, files, home, locks, methods, oom
 from pipeline.errors import UserError
 from pipeline.job import NOT_ALONE
 from pipeline.run_folder import (
@@ -56,6 +57,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@files.told_when_full()
 def create(
     run: Run, prepared: Prepared, by: str = "owner", more: dict[str, Any] | None = None,
     fill: Callable[[Path], None] = lambda folder: None,
@@ -94,15 +96,18 @@ def _provenance(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+@files.told_when_full()
 def start(folder: Path, job: str, then: str = "", token: str = "") -> None:
     """Start a job and return once it has told its first event. `then` is the job its process turns into when finished.
 
     `token` is handed over in the child's environment only: arguments, files and logs can be read by others.
-    Raises UserError when the run is being worked on, or when the child ended before its first event.
+    Raises UserError when the run is being worked on, when the child ended before its first event, when the disk is full.
     """
     refuse_working(folder)
+    locks.free(folder / "lock")
     for file in (folder / "control").glob("*"):
-        file.unlink(missing_ok=True)
+        if file.name != oom.ENDED:  # the job itself reads how it ended the last time
+            file.unlink(missing_ok=True)
     arguments = [sys.executable, "-m", f"pipeline.{job}", str(folder), *([then] if then else [])]
     secret = {"HF_TOKEN": token} if token else {}
     with (folder / "log.txt").open("ab") as log:
@@ -114,6 +119,7 @@ def start(folder: Path, job: str, then: str = "", token: str = "") -> None:
             env={**environment(), **secret},
             start_new_session=True,
         )
+    threading.Thread(target=oom.see_off, args=(folder, child), daemon=True).start()
     _wait_for_first_event(folder, job, child)
 
 
@@ -137,6 +143,7 @@ def _wait_for_first_event(folder: Path, job: str, child: subprocess.Popen[bytes]
         if ended and child.returncode == NOT_ALONE:
             raise UserError(_busy(folder))
         if ended:
+            files.refuse_full(folder)
             raise UserError(
                 f"{folder.name}: the job ended before it began (exit {child.returncode}): {log_tail(folder)}"
             )
@@ -159,6 +166,7 @@ def environment() -> dict[str, str]:
     return {**defaults, **os.environ, **ours}
 
 
+@files.told_when_full()
 def stop(folder: Path) -> None:
     """Ask the run's job to save what it has learned and end. Seen after every micro-step."""
     _control(folder, "stop")
@@ -166,7 +174,8 @@ def stop(folder: Path) -> None:
 
 def cancel(folder: Path) -> None:
     """End the run's job now: by asking, then SIGTERM, then SIGKILL to its group. Returns when it is gone."""
-    _control(folder, "cancel")
+    with contextlib.suppress(OSError):  # where the disk is too full for a word, the signals speak
+        _control(folder, "cancel")
     for force in (None, signal.SIGTERM, signal.SIGKILL):
         if force and alive(folder):
             told = view(folder)
@@ -191,12 +200,18 @@ def _control(folder: Path, word: str) -> None:
 
 
 def resume(folder: Path) -> str:
-    """Go on where the run is: training from its newest whole checkpoint, else evaluation. Returns the job, or ''."""
+    """Go on where the run is: training from its newest whole checkpoint, else an adoption or evaluation that was cut off.
+
+    Returns the job, or ''.
+    """
     if working(folder):
         return view(folder).current
     if job_status(folder, "train") != "finished":
         _train(folder)
         return "train"
+    if job_status(folder, "adopt") == "interrupted":
+        start(folder, "adopt", then=after_training(folder))
+        return "adopt"
     if after_training(folder) and job_status(folder, "evaluate") != "finished":
         start(folder, "evaluate")
         return "evaluate"
@@ -208,6 +223,7 @@ def _train(folder: Path) -> None:
     start(folder, "train", then=after_training(folder))
 
 
+@files.told_when_full()
 def extend(folder: Path, epochs: float) -> None:
     """Train on until `epochs` in all, from the newest whole checkpoint; a limit of steps is lifted.
 
@@ -235,6 +251,7 @@ def extend(folder: Path, epochs: float) -> None:
         raise
 
 
+@files.told_when_full()
 def adopt(folder: Path, step: int) -> None:
     """Make the checkpoint of this step the run's adapter, then judge it again. Raises UserError when it is not there."""
     refuse_working(folder)

@@ -212,9 +212,11 @@ def base(model: Model) -> Any:
     """The base model in eval mode, on its device, without any adapter. Raises UserError when it can't be had."""
     config = usable_config(model)
     check_attention(model.attention)
-    options: dict[str, Any] = {
-        "dtype": dtype(model.memory, config.model_type), "use_safetensors": True, "attn_implementation": model.attention
-    }  # fmt: skip
+    options: dict[str, Any] = {"dtype": dtype(model.memory, config.model_type), "use_safetensors": True}
+    if (
+        model.attention != "sdpa"
+    ):  # the library's own choice, too, and asked for by name it is refused where it can't be
+        options["attn_implementation"] = model.attention
     if small := quantization(model.memory, options["dtype"]):
         options["quantization_config"] = small
     loaded, told = _load(

@@ -22,6 +22,9 @@ from pipeline.schema import TrainConfig
 SCALER_PATIENCE = (
     10  # a grad scaler begins at 65,536 and halves with each overflow: the first few are its way of measuring
 )
+SAVE_SECONDS = 600.0
+"""A checkpoint is made when this much has passed since the last one: what a long run loses at most to whatever ends it."""
+SAVE_SHARE = 20  # saving by the clock takes a twentieth of the time at most, however slow the disk
 TELL_SECONDS = 0.5  # between two words on how far an evaluation is
 
 
@@ -45,11 +48,11 @@ class Pace:
         self.last = now
 
     def left(self, steps: int, looks: int, saves: int) -> float:
-        step = self._each("step", 0.0)
-        look = self._each("look", self.look_seconds + self.look_steps * step)
-        return steps * step + looks * look + saves * self._each("save", 0.0)
+        step = self.each("step", 0.0)
+        look = self.each("look", self.look_seconds + self.look_steps * step)
+        return steps * step + looks * look + saves * self.each("save", 0.0)
 
-    def _each(self, what: str, guess: float) -> float:
+    def each(self, what: str, guess: float) -> float:
         return self.spent[what] / self.count[what] if self.count[what] else guess
 
 
@@ -79,24 +82,47 @@ class Progress(TrainerCallback):
         self.overflows = self.evaluated = 0
         self.tokens, self.seconds, self.told = 0.0, 0.0, 0.0
         self.warned: set[str] = set()
-        self.ended_early = False
+        self.ended_early = self.by_the_clock = False
+        self.keep, self.saved = max(2, config.keep_checkpoints), 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.pace.last = time.monotonic()
+        self.pace.last = self.saved = time.monotonic()
+        args.save_total_limit = None  # they are removed by us, after the seal: see checkpoints.rotate
         _schedule_of_the_whole(kwargs["optimizer"], kwargs["lr_scheduler"])
         self._phase("training", state)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._hear(args, state, control)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._hear(args, state, control)
         self.pace.mark("step", time.monotonic())
         if state.global_step >= state.max_steps:
             control.should_log = control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
+        self._save_by_the_clock(args, state, control)
         if control.should_evaluate or control.should_save:
             self._phase("evaluating" if control.should_evaluate else "saving", state)
+        if control.should_save:
+            self._refuse_full(state.global_step, kwargs["model"])
+
+    def _save_by_the_clock(self, args: Any, state: Any, control: Any) -> None:
+        passed = time.monotonic() - self.saved
+        due = passed > max(SAVE_SECONDS, SAVE_SHARE * self.pace.each("save", 0.0))
+        self.by_the_clock = due and not (
+            control.should_save or control.should_evaluate or checkpoints.is_whole(_checkpoint(args, state))
+        )
+        control.should_save |= self.by_the_clock
+
+    def _refuse_full(self, step: int, model: Any) -> None:
+        """Before a checkpoint is begun: half of one would take the last room, and then nothing could be told any more."""
+        last, free = checkpoints.room(self.job.folder)
+        learned = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+        if free < (needed := last or learned):
+            raise Refused(
+                f"The disk is full: the checkpoint of step {step} takes {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free. "
+                "Free some space and resume; nothing before the last checkpoint is lost."
+            )
 
     def _hear(self, args: Any, state: Any, control: Any) -> None:
         """Save and end when asked to; never write over a checkpoint that is whole."""
@@ -111,7 +137,8 @@ class Progress(TrainerCallback):
         keys = ("loss", "learning_rate", "grad_norm", "epoch")
         values = {key: logs[key] for key in keys if math.isfinite(logs.get(key, math.nan))}
         self.job.emit("loss", step=state.global_step, **values, **self._speed(args, state, control, logs), **memory())
-        self._warn("exploding", symptoms.exploding([e["loss"] for e in state.log_history if "loss" in e]))
+        if "exploding" not in self.warned:
+            self._warn("exploding", symptoms.exploding([e["loss"] for e in state.log_history if "loss" in e]))
 
     def _refuse_what_is_no_number(self, step: int, logs: dict[str, Any]) -> None:
         loss, norm = logs["loss"], logs.get("grad_norm", 0.0)
@@ -141,7 +168,7 @@ class Progress(TrainerCallback):
             self.told = time.monotonic()
             self.job.emit("progress", done=self.evaluated, of=len(eval_dataloader))
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         self.evaluated, step, loss = 0, state.global_step, metrics["eval_loss"]
         looks = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
         if math.isfinite(loss):
@@ -155,11 +182,17 @@ class Progress(TrainerCallback):
             self.ended_early = control.should_training_stop = True
             control.should_save = not checkpoints.is_whole(_checkpoint(args, state))
         self.pace.mark("look", time.monotonic())
+        if control.should_save:
+            self._refuse_full(step, kwargs["model"])
         self._phase("saving" if control.should_save else "training", state)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         checkpoint = _checkpoint(args, state)
+        if self.by_the_clock:
+            checkpoints.mark(checkpoint)
         checkpoints.seal(checkpoint)
+        checkpoints.rotate(self.job.folder, self.keep)
+        self.by_the_clock, self.saved = False, time.monotonic()
         self.pace.mark("save", time.monotonic())
         looked = {step: loss for step, loss in checkpoints.looks(checkpoint) if math.isfinite(loss)}
         loss = looked.get(state.global_step)

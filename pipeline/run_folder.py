@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoints, config, events, files, home, locks
+from pipeline import checkpoints, config, events, files, home, locks, oom
 from pipeline.errors import UserError
-from pipeline.events import View
+from pipeline.events import JobView, View
 from pipeline.schema import Run, from_json
 
 LATEST = 2**33  # seconds since 1970; a later date is damage
@@ -109,8 +109,8 @@ def job_status(folder: Path, job: str) -> str:
 
 
 def _job_status(folder: Path, job: str, told: View, held: bool) -> str:
-    state, adopted = told.jobs.get(job), told.jobs.get("adopt")
-    if state is None or (job != "train" and adopted and state.started < adopted.started):
+    state, order = told.jobs.get(job), list(told.jobs)
+    if state is None or (job != "train" and "adopt" in order and order.index(job) < order.index("adopt")):
         return "new"
     if state.ended:
         return state.ended
@@ -150,6 +150,7 @@ def summary(folder: Path) -> dict[str, Any]:
     (told, held), asked, wanted = _at_once(folder), _readable(folder / "run.json"), _readable(folder / "config.json")
     train, current = told.jobs.get("train"), told.jobs.get(told.current)
     created, counts = asked.get("created"), asked.get("counts")
+    lacked = _lacked_memory(folder, told, held)
     return {
         "run": folder.name,
         "folder": str(folder),
@@ -169,9 +170,25 @@ def summary(folder: Path) -> dict[str, Any]:
         "checkpoint": told.checkpoint,
         "job": told.current or None,
         "phase": current.phase if current else None,
-        "text": current.text if current else "",
+        "out_of_memory": lacked,
+        "text": _text(folder, told, lacked),
         "jobs": {name: _job_status(folder, name, told, held) for name in told.jobs},
     }
+
+
+def _lacked_memory(folder: Path, told: View, held: bool) -> bool:
+    """Whether the current job was interrupted by the kernel, for lack of memory."""
+    current = told.jobs.get(told.current)
+    interrupted = _job_status(folder, told.current, told, held) == "interrupted"
+    return bool(current and interrupted) and oom.killed(folder, current or JobView())
+
+
+def _text(folder: Path, told: View, out_of_memory: bool) -> str:
+    """What the current job told last, or what can be told of it where the kernel ended it for lack of memory."""
+    current = told.jobs.get(told.current)
+    if current and out_of_memory:
+        return oom.sentence(folder, told.current, current, checkpoint_step(folder))
+    return current.text if current else ""
 
 
 def listing() -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """A run as one Python script of plain torch, transformers, TRL and PEFT calls that trains the same adapter.
 
-Reads a run folder (config.json, run.json, base.json, tokens/); writes script.py and, beside it, tokens/. The settings are
-those that training itself makes (sft, adapters): what differs from a library's default is written out.
+Reads a run folder (config.json, run.json, base.json, fit.json, tokens/); writes script.py and, beside it, tokens/ and, for
+a CPU, a copy of head.py. The settings are those that training itself makes (sft, adapters): what differs from a library's
+default is written out.
 """
 
 from __future__ import annotations
@@ -16,11 +17,25 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from trl import SFTConfig
 
-from pipeline import adapters, files, jobs, methods, model, precision, python_text, sft, tokens, vocabulary, weights
+from pipeline import (
+    adapters,
+    files,
+    fit,
+    head,
+    jobs,
+    methods,
+    model,
+    precision,
+    python_text,
+    sft,
+    tokens,
+    vocabulary,
+    weights,
+)
 from pipeline.config import BUNDLED, portable_model
 from pipeline.errors import UserError
 from pipeline.methods import METHODS
-from pipeline.schema import Model, Run
+from pipeline.schema import Model, Run, TrainConfig
 
 TEMPLATE = Path(__file__).with_name("script.py.jinja")
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
@@ -33,24 +48,28 @@ OURS = {
 
 
 def write(folder: Path, out: Path) -> list[str]:
-    """script.py and tokens/ of a run in a new or empty folder. Returns their names. Raises UserError."""
+    """script.py and what it needs beside it, in a new or empty folder. Returns the names. Raises UserError."""
     text = standalone(jobs.load(folder), folder)
+    beside = [Path(head.__file__)] if model.device().type == "cpu" else []
     try:
         if out.exists() and any(out.iterdir()):
             raise UserError(f"{out} is not empty; give a new folder.")
         with files.whole_folder(out.resolve()) as temporary:
             (temporary / "script.py").write_text(text, encoding="utf-8")
             shutil.copytree(folder / "tokens", temporary / "tokens")
+            for file in beside:
+                shutil.copy(file, temporary / file.name)
     except OSError as error:
         raise UserError(f"{out} can't be written ({error}); give another folder.") from error
-    return ["script.py", "tokens"]
+    return sorted(["script.py", "tokens", *(file.name for file in beside)])
 
 
 def standalone(run: Run, folder: Path) -> str:
     """The script. It asks for the base's config and tokenizer, not for its weights. Raises UserError."""
     rows = _rows(folder)
     named = run.named(jobs.read_json(folder / "base.json")["revision"])
-    facts = {**_told(run, folder), **_base(run, named), **_method(run, named), **_trainer(run, named, rows)}
+    config = fit.applied(run.config, folder)
+    facts = {**_told(run, folder), **_base(run, named), **_method(run, named), **_trainer(config, named, rows)}
     facts["imports"] = _imports(facts)
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
@@ -175,9 +194,9 @@ def _method(run: Run, named: Model) -> dict[str, Any]:
     return found
 
 
-def _trainer(run: Run, named: Model, rows: datasets.DatasetDict) -> dict[str, Any]:
+def _trainer(config: TrainConfig, named: Model, rows: datasets.DatasetDict) -> dict[str, Any]:
     """The trainer's arguments, as sft makes them; the best checkpoint is kept by transformers' own rule."""
-    config, validated = run.config, len(rows.get("validation", ())) > 0
+    validated = len(rows.get("validation", ())) > 0
     sequences = tokens.packed(rows["train"], config.max_length) if config.packing else rows["train"]
     computed = precision.computed(sft.capability(), model.usable_config(named).model_type, config)
     made = sft.sft_config(config, len(sequences), validated, Path("trained"), computed)
@@ -191,6 +210,7 @@ def _trainer(run: Run, named: Model, rows: datasets.DatasetDict) -> dict[str, An
     if validated:
         kept |= {"save_total_limit": 1, "load_best_model_at_end": True}
     return {
+        "trainer_class": "Trainer" if made.use_cpu else "SFTTrainer",
         "packed": config.max_length if config.packing else 0,
         "validated": validated,
         "patience": config.early_stopping if validated else 0,
@@ -207,8 +227,9 @@ def _imports(facts: Mapping[str, Any]) -> list[str]:
         "datasets": {"load_from_disk"},
         "peft": {adapter, "get_peft_model"} if adapter else set(),
         "transformers": {"AutoModelForCausalLM", "AutoTokenizer", "set_seed"},
-        "trl": {"SFTConfig", "SFTTrainer"},
+        "trl": {"SFTConfig"},
     }
+    named.setdefault("head" if facts["trainer_class"] == "Trainer" else "trl", set()).add(facts["trainer_class"])
     if quantized:
         named["peft"].add("prepare_model_for_kbit_training")
         named["transformers"].add("BitsAndBytesConfig")

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from trl import SFTConfig
 
-from pipeline import checkpoints, model, precision, trackers
+from pipeline import checkpoints, estimate, model, precision, trackers
 from pipeline.schema import TrainConfig
 
 EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
 LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
-MICRO_BATCH_ON_GPU = 4
 
 
 def capability() -> precision.Capability | None:
@@ -22,22 +21,13 @@ def capability() -> precision.Capability | None:
 
 
 def recompute(config: TrainConfig) -> bool:
-    """Whether activations are computed again in the backward pass instead of kept. Prefix tuning can't."""
-    if config.activation_checkpointing == "auto":
-        return model.device().type == "cuda" and config.method != "prefix-tuning"
-    return config.activation_checkpointing == "on"
+    """Whether activations are computed again in the backward pass instead of kept, on this machine."""
+    return estimate.recompute(config, model.device().type == "cpu")
 
 
 def micro_batch(config: TrainConfig) -> int:
-    """Sequences in memory at once: a divisor of the batch. Packed ones go one by one, for attention without its package
-    is computed over all of them laid end to end, and costs the square of that.
-    """
-    if config.micro_batch:
-        return config.micro_batch
-    if config.packing:
-        return 1
-    most = config.batch_size if model.device().type == "cpu" else MICRO_BATCH_ON_GPU
-    return max(n for n in range(1, most + 1) if config.batch_size % n == 0)
+    """Sequences in memory at once, on this machine: a divisor of the batch."""
+    return estimate.micro_batch(config, model.device().type == "cpu")
 
 
 def sft_config(config: TrainConfig, sequences: int, validated: bool, folder: Path, computed: str) -> SFTConfig:

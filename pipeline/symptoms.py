@@ -29,8 +29,9 @@ def exploding(losses: Sequence[float]) -> str:
     """A sentence when the mean of the newest few losses is far above the lowest such mean there was."""
     if len(losses) < 2 * RUNNING or not all(map(math.isfinite, losses[-RUNNING:])):
         return ""
-    sums = [sum(losses[i : i + RUNNING]) / RUNNING for i in range(len(losses) - RUNNING + 1)]
-    now, best = sums[-1], min(sums[:-RUNNING] or sums)
+    total = [0.0, *itertools.accumulate(losses)]
+    means = [(after - before) / RUNNING for before, after in zip(total, total[RUNNING:], strict=False)]
+    now, best = means[-1], min(means[:-RUNNING] or means)
     if now <= EXPLODED * best or now - best < LEAST_RISE:
         return ""
     return (

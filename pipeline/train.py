@@ -14,7 +14,7 @@ if __name__ == "__main__":  # the lock and the first event come before the heavy
 
 import dataclasses
 import math
-import shutil
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ import datasets
 from transformers import PrinterCallback, set_seed
 from trl import SFTTrainer
 
-from pipeline import adapters, checkpoints, dataset, files, jobs, model, precision, samples, sft, symptoms, tokens
-from pipeline import trackers
+from pipeline import adapters, checkpoints, dataset, files, fit, fitting, head, jobs, model, precision, probe, samples
+from pipeline import sft, symptoms, tokens, trackers
 from pipeline.chat_templates import Template
 from pipeline.config import portable_model
 from pipeline.errors import UserError
@@ -46,35 +46,60 @@ def work(job: Job) -> tuple[str, dict[str, Any]]:
     run = jobs.load(job.folder)
     trackers.prepare(run.config.tracker, job.folder)
     named = run.named()
+    fitting.go_on_after_kill(job)
     job.phase("tokenizing")
     tokenizer, chosen = model.tokenizer_and_template(named)
     parts = tokens.prepare(job, run, named, tokenizer, chosen)
     since = _remember_base(job.folder, named, chosen, run.config)
+    while not (learned := _learned(job, run, parts, tokenizer, chosen, since)):  # fewer rows fit than were tried
+        probe.free()
+    trainer, early = learned
+    job.phase("saving")
+    kept = keep(job, run, trainer, tokenizer)
+    stopped = job.stop_asked() and not early and trainer.state.global_step < trainer.state.max_steps
+    if not stopped:
+        computed = precision.computed(sft.capability(), trainer.model.config.model_type, run.config)
+        _check_answers(job, run, trainer, tokenizer, chosen, computed, kept["kept_step"])
+    values = {"kept": True, "last_step": trainer.state.global_step, "ended_early": early, **kept}
+    return ("stopped" if stopped else "finished"), values
+
+
+def _learned(
+    job: Job, run: Run, parts: datasets.DatasetDict, tokenizer: Any, chosen: Template, since: int
+) -> tuple[SFTTrainer, bool] | None:
+    """The trainer once all is learned, and whether it ended early; None where it has to be made anew with fewer rows.
+
+    All that takes memory is made here and held by nothing else, so that it is free again when this returns None.
+    """
     job.phase("loading model")
     set_seed(run.config.seed)
-    base = model.base(named)
-    watched = _watch(job, named, base, tokenizer, chosen)
+    base = model.base(run.named())
+    watched = _watch(job, run.named(), base, tokenizer, chosen)
     adapted = adapters.fresh(base, tokenizer, run.config, sft.recompute(run.config))
     adapters.begin(adapted, run.config, job.folder)
     computed = precision.computed(sft.capability(), adapted.config.model_type, run.config)
     look = (lambda: watched.look(adapted, tokenizer, chosen, computed)) if watched else None
     pace = Pace(len(parts["validation"]) / run.config.batch_size / 3, watched.seconds if watched else 0.0)
-    progress = Progress(job, run.config, computed, look, pace, since)
-    trainer = make_trainer(adapted, tokenizer, parts, run.config, job.folder, [progress])
-    _tell(job, adapted, len(parts["train"]), len(trainer.train_dataset), run.config)
+    progress, fits = Progress(job, run.config, computed, look, pace, since), fitting.Fitting(job, run)
+    config = fit.applied(run.config, job.folder)
+    fits.trainer = trainer = make_trainer(adapted, tokenizer, parts, config, job.folder, [fits, progress])
+    _tell(job, trainer, len(parts["train"]), run.config)
     resume_point = _resume_point(job)
-    if early := _had_enough(resume_point, run.config, since):  # killed between its last look and its end
+    if _had_enough(resume_point, run.config, since):  # killed between its last look and its end
         trainer.state.global_step = trainer.state.max_steps = checkpoints.step(resume_point)
-    else:
+        return trainer, True
+    try:
         trainer.train(resume_from_checkpoint=resume_point and str(resume_point))
-    early = early or progress.ended_early
-    job.phase("saving")
-    kept = keep(job, run, trainer, tokenizer)
-    stopped = job.stop_asked() and not early and trainer.state.global_step < trainer.state.max_steps
-    if not stopped:
-        _check_answers(job, run, trainer, tokenizer, chosen, computed, kept["kept_step"])
-    values = {"kept": True, "last_step": trainer.state.global_step, "ended_early": early, **kept}
-    return ("stopped" if stopped else "finished"), values
+    except fitting.Smaller:
+        return None
+    except Exception as error:
+        if not probe.lacked(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+    else:
+        return trainer, progress.ended_early
+    fitting.go_on_with_fewer(job, run, fits.step)
+    return None
 
 
 def _remember_base(folder: Path, named: Model, chosen: Template, config: TrainConfig) -> int:
@@ -111,11 +136,12 @@ def _longer(name: str, before: Any, now: Any) -> bool:
 def make_trainer(
     adapted: Any, tokenizer: Any, parts: datasets.DatasetDict, config: TrainConfig, folder: Path, callbacks: list[Any]
 ) -> SFTTrainer:
-    """TRL's trainer over ready-made ids and labels, proven to hold exactly those."""
+    """TRL's trainer over ready-made ids and labels, proven to hold exactly those; on a CPU with a faster loss."""
     rows = tokens.packed(parts["train"], config.max_length) if config.packing else parts["train"]
     validation = parts["validation"] if len(parts["validation"]) else None
     computed = precision.computed(sft.capability(), adapted.config.model_type, config)
-    trainer = SFTTrainer(
+    kind = head.Trainer if model.device().type == "cpu" else SFTTrainer
+    trainer = kind(
         model=adapted,
         args=sft.sft_config(config, len(rows), validation is not None, folder, computed),
         train_dataset=rows,
@@ -150,9 +176,12 @@ def _longest_prompt(named: Model, config: TrainConfig, answer: int) -> int:
     return min(config.max_length, model.readable(named, MOST_TOKENS) - answer)
 
 
-def _tell(job: Job, adapted: Any, rows: int, sequences: int, config: TrainConfig) -> None:
-    trainable, total = adapters.counted(adapted)
+def _tell(job: Job, trainer: SFTTrainer, rows: int, config: TrainConfig) -> None:
+    trainable, total = adapters.counted(trainer.model)
+    sequences = len(trainer.train_dataset)
     job.emit("note", text=f"{trainable:,} of {total:,} parameters are trained ({100 * trainable / total:.3g} %).")
+    if sentence := head.told(trainer):
+        job.emit("note", text=sentence)
     if config.packing:
         text = f"{rows} rows are packed into {sequences} sequences; a step learns from {config.batch_size} of these."
         job.emit("note", text=text)
@@ -162,10 +191,8 @@ def _tell(job: Job, adapted: Any, rows: int, sequences: int, config: TrainConfig
 
 def _resume_point(job: Job) -> Path | None:
     """The newest whole checkpoint; half-written ones are swept away, transformers would trip over them."""
-    for checkpoint in checkpoints.all_of(job.folder):
-        if not checkpoints.is_whole(checkpoint):
-            job.emit("note", text=f"{checkpoint.name} was not written to its end and was removed.")
-            shutil.rmtree(checkpoint)
+    for name in checkpoints.sweep(job.folder):
+        job.emit("note", text=f"{name} was not written to its end and was removed.")
     return checkpoints.newest(job.folder)
 
 

@@ -25,12 +25,12 @@ QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "s
 WRONG_RUNS = ("no-such-run", "../../etc")
 # what a guest may do on a Space: look at shared runs and chat with them
 FOR_GUESTS = {
-    "data_look", "look", "data_count", "count", "data_rest", "fill", "suit", "show_method", "parameters", "learns_from", "plan", "about_model", "show", "show_run", "tick_run",
+    "data_look", "look", "data_count", "count", "data_rest", "fill", "suit", "show_method", "parameters", "forecast", "learns_from", "plan", "about_model", "show", "show_run", "tick_run", "catch_up",
     "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
     "publish_tick", "published_name", "attach", "runs", "look_at_run", "open_run",
 }  # fmt: skip
 # of the events that get the chosen run: what only looks says it in its place, what needs no folder has nothing to say
-SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run"}
+SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run", "catch_up"}
 NEEDS_NO_FOLDER = {"clear", "runs", "publish_tick", "look_at_run"}
 DECLARED: set[str] = set()
 
@@ -312,7 +312,7 @@ def test_the_form_follows_its_choices(page):
     assert len({tuple(values) for values in quick}) == 1
     assert all(one[0] < other[0] for one, other in zip(quick, balanced, strict=True))  # epochs
     assert "tiny-yoda.jsonl" in page.call("learns_from", TINY, None)
-    for event in ("plan", "plan_1"):
+    for event in ("plan", "plan_1", "plan_2"):
         assert "144 steps" in page.with_settings(event, TINY, None, "tiny-chat", epochs=3, batch_size=8)
         assert "combined with Full" in page.with_settings(event, TINY, None, "tiny-chat", method="full", memory="4-bit")
     for full, lora in zip(page.each("suit", "tiny-chat", "full"), page.each("suit", "tiny-chat", "lora"), strict=True):
@@ -321,6 +321,19 @@ def test_the_form_follows_its_choices(page):
     assert "278,528 of 3,286,272" in page.with_settings("parameters", "tiny-chat", rank=16)
     assert "run-error" in page.call("about_model", "no such/model/at all", "own")
     assert "run-error" not in page.call("about_model", "tiny-chat", "own")
+
+
+@calls("forecast", "change_to_fit")
+def test_whether_it_fits_is_forecast(page):
+    """On this machine and another, with the parts of the memory; a change of settings lands in its field."""
+    for event in ("forecast", "forecast_1"):
+        verdict, memory, details = page.with_settings(event, TINY, None, "tiny-chat", "t4", rank=16)
+        assert "Fits on this machine" in verdict
+        assert "Fits on the T4" in memory
+        assert "H200" in details
+    filled = page.with_settings("change_to_fit", '{"max_length": 64}', "tiny-chat")
+    assert 64 in filled
+    assert texts.BAD_FIELD in page.refusal("change_to_fit")
 
 
 @calls("save_settings", "load_settings", "export_script", "use_checkpoint", "extend", "halt_start")
@@ -337,7 +350,15 @@ def test_settings_and_scripts_go_out_and_come_in(page, tmp_path):
 
 
 @calls(
-    "train", "show_run", "show", "tick_run", "cancel_training", "resume_training", "stop_training", "settings_of_run"
+    "train",
+    "show_run",
+    "show",
+    "tick_run",
+    "catch_up",
+    "cancel_training",
+    "resume_training",
+    "stop_training",
+    "settings_of_run",
 )
 def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     """A run is made of the form; cancel ends it now, resume starts its job again, stop asks it to save and end."""
@@ -345,6 +366,7 @@ def test_a_training_is_started_cancelled_resumed_and_stopped(page, runs):
     folder = runs / (chosen["value"] if isinstance(chosen, dict) else chosen)
     assert json.loads((folder / "config.json").read_text())["max_steps"] == 400
     assert "by api" in json.dumps(page.call("tick_run", folder.name))
+    assert "by api" in json.dumps(page.call("catch_up", folder.name), default=str)
     assert "Cancelled" in page.call("cancel_training", folder.name)[0]
     assert jobs.status(folder) == "stopped"
     page.call("resume_training", folder.name)

@@ -1,5 +1,6 @@
 """Only a checkpoint that was written to its end counts."""
 
+import json
 import os
 from pathlib import Path
 
@@ -69,3 +70,46 @@ def test_a_run_without_checkpoints_has_none(tmp_path):
     """Not even the folder has to be there."""
     assert checkpoints.newest(tmp_path) is None
     assert checkpoints.all_of(tmp_path) == []
+
+
+def looked_at(run: Path, step: int, loss: float | None = None, clock: bool = False) -> Path:
+    """A whole checkpoint, with a look at the validation rows at its step where there is a loss."""
+    checkpoint = written(run, step, sealed=False)
+    looks = [] if loss is None else [{"step": step, "eval_loss": loss}]
+    (checkpoint / checkpoints.STATE).write_text(json.dumps({"log_history": looks}))
+    if clock:
+        checkpoints.mark(checkpoint)
+    checkpoints.seal(checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("made", "left"),
+    [
+        ([(1, 3.0), (2, 2.0), (3, 1.0)], [2, 3]),
+        ([(1, 1.0), (2, 2.0), (3, 3.0)], [1, 3]),
+        ([(1, None), (2, None), (3, None)], [2, 3]),
+        ([(1, 1.0), (2, None)], [1, 2]),
+        ([(1, 3.0), (2, 1.0), (3, 2.0), (4, None, True)], [2, 3, 4]),
+        ([(1, 3.0), (2, None, True), (3, 1.0), (4, None, True)], [1, 3, 4]),
+        ([(1, 3.0), (2, None, True), (3, 1.0), (4, 2.0)], [3, 4]),
+        ([], []),
+    ],
+)
+def test_the_best_and_the_newest_stay(tmp_path, made, left):
+    """Of two to be kept; one by the clock is one more, and only while it is the newest. Dates mean nothing."""
+    for step, *how in made:
+        os.utime(looked_at(tmp_path, step, *how), (10**9 - step, 10**9 - step))
+    half = written(tmp_path, 9, sealed=False)
+    checkpoints.rotate(tmp_path, keep=2)
+    assert half.exists(), "what is being written is nobody's to remove"
+    half.rename(tmp_path / "half")
+    assert [checkpoints.step(each) for each in checkpoints.all_of(tmp_path)] == left
+
+
+def test_only_what_is_half_written_is_swept(tmp_path):
+    """By name, so that it can be told."""
+    whole = written(tmp_path, 1)
+    written(tmp_path, 2, sealed=False)
+    assert checkpoints.sweep(tmp_path) == ["checkpoint-2"]
+    assert checkpoints.all_of(tmp_path) == [whole]

@@ -49,6 +49,48 @@ def test_events_add_up_to_a_view(file):
     assert events.read(file).jobs["train"].values["kept"] is True
 
 
+def test_many_events_at_once_add_up_as_one_by_one(file):
+    """However they are cut into portions, and with what a resumed training forgets among them."""
+    told(file, "started", pid=1, from_step=0)
+    for step in range(50):
+        told(file, "loss", step=step, loss=1.0, warning=True)
+        told(file, "validation" if step % 2 else "samples", step=step, loss=2.0, samples=[])
+        told(file, "note", text=str(step), warning=step % 3 == 0)
+    told(file, "started", job="merge", pid=2)
+    told(file, "started", pid=3, from_step=30)
+    told(file, "checkpoint", step=31, name="checkpoint-31")
+    events_told, _ = events.since(file, 0)
+    one_by_one = View()
+    for event in events_told:
+        one_by_one = fold(one_by_one, event)
+    assert fold(View(), *events_told) == one_by_one == events.read(file)
+    assert fold(fold(View(), *events_told[:70]), *events_told[70:]) == one_by_one
+
+
+def seconds_to_fold(count):
+    steps = [Event("loss", "train", 1.0, step, {"loss": 1.0}) for step in range(count)]
+    begun = time.process_time()
+    fold(View(), *steps)
+    return time.process_time() - begun
+
+
+def test_a_long_run_is_folded_in_linear_time():
+    """Sixteen times the steps take about sixteen times as long; copying the curve per step would take 200 times."""
+    short = min(seconds_to_fold(2_500) for _ in range(3))
+    assert seconds_to_fold(40_000) < 60 * short
+
+
+def test_a_view_that_was_given_out_does_not_change(file):
+    """What a watcher holds is not added to behind its back."""
+    told(file, "loss", step=1, loss=2.0)
+    before = events.read(file)
+    values = dict(before.jobs["train"].values)
+    told(file, "loss", step=2, loss=1.0)
+    after = events.read(file)
+    assert (before.curve, before.jobs["train"].step, before.jobs["train"].values) == (((1, 2.0),), 1, values)
+    assert after.curve == ((1, 2.0), (2, 1.0))
+
+
 def test_a_half_written_last_line_is_ignored_then_mended(file):
     """A kill leaves at most one half line: nobody reads it, and the next holder of the lock cuts it off."""
     told(file, "started", pid=1)

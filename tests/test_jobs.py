@@ -168,12 +168,11 @@ def test_a_bug_is_told_in_a_sentence_and_traced_in_the_log(toy, run):
 
 
 def test_a_killed_job_is_interrupted_and_its_lock_free(toy, run):
-    """After kill -9 the run is interrupted at once; a zombie, which still answers to its pid, is not alive."""
+    """After kill -9 the run is interrupted at once, and can be started again."""
     toy(SLEEP)
     jobs.start(run, "train")
     os.kill(pid(run), signal.SIGKILL)
     assert ended(run) == "interrupted"
-    os.kill(pid(run), 0)
     assert not jobs.alive(run)
     toy(DONE)
     jobs.start(run, "train")
@@ -414,6 +413,22 @@ def test_an_adoption_that_was_not_judged_is_judged_by_resume(toy, run):
     until(lambda: not jobs.working(run))
     assert jobs.resume(run) == "evaluate"
     assert ended(run) == "finished"
+    assert jobs.resume(run) == ""
+
+
+def test_an_adoption_that_was_killed_is_done_before_it_is_judged(toy, run):
+    """Else the adapter that was to be replaced would be judged in its place."""
+    done(run)
+    checkpoint(run, 7)
+    toy(SLEEP, "adopt")
+    toy(DONE, "evaluate")
+    jobs.adopt(run, 7)
+    os.kill(pid(run), signal.SIGKILL)
+    until(lambda: not jobs.working(run))
+    toy(DONE, "adopt")
+    assert jobs.resume(run) == "adopt"
+    assert ended(run) == "finished"
+    assert [event.job for event in kinds(run, "started")] == ["train", "evaluate", "adopt", "adopt", "evaluate"]
     assert jobs.resume(run) == ""
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -159,6 +160,17 @@ def test_flash_attention_without_its_gpu_is_a_sentence(tiny):
     """Said before anything is loaded, with what to choose instead."""
     with pytest.raises(UserError, match=r'flash_attention_2 needs .*"sdpa"'):
         model.base(Model(str(tiny), attention="flash_attention_2"))
+
+
+def test_a_family_without_sdpa_is_computed_another_way(tmp_path, tiny):
+    """Gemma 2 has no sdpa in transformers: the usual setting takes what it has."""
+    made = AutoModelForCausalLM.from_config(
+        Gemma2Config(**SMALL, num_key_value_heads=2, head_dim=16, intermediate_size=32)
+    )
+    made.save_pretrained(tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(tiny / file, tmp_path)
+    assert model.base(Model(str(tmp_path))).config._attn_implementation == "eager"
 
 
 def test_attention_is_computed_as_asked(tiny):

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from pipeline import events
+from pipeline import earlier, events
 from pipeline.methods import METHODS
-from pipeline.schema import Event
-from pipeline.terminal import duration
-from ui import children, plan, texts
+from pipeline.schema import Event, Source, TrainConfig
+from ui import children, fits, plan, texts
+from ui.reading import source_of
 
 CHOICE = {"example": "tiny-yoda"}
 
@@ -38,25 +38,23 @@ def planned(choice=CHOICE, model="tiny-chat", **values):
 
 def test_a_pace_is_seconds_by_steps():
     """Looks and checkpoints between two steps count; one step tells nothing."""
-    assert plan.seconds_per_step([start(0), loss(1, 10), loss(2, 11), loss(6, 17)]) == pytest.approx(7 / 5)
-    assert plan.seconds_per_step([start(0), loss(1, 10)]) is None
-    assert plan.seconds_per_step([]) is None
+    assert earlier.seconds_per_step([start(0), loss(1, 10), loss(2, 11), loss(6, 17)]) == pytest.approx(7 / 5)
+    assert earlier.seconds_per_step([start(0), loss(1, 10)]) is None
+    assert earlier.seconds_per_step([]) is None
 
 
 def test_a_pace_knows_no_time_between_two_trainings():
     """What was resumed the next day did not take a day."""
     told = [start(0), loss(1, 1), loss(2, 2), start(90_000, 1), loss(2, 90_005), loss(3, 90_006)]
-    assert plan.seconds_per_step(told) == pytest.approx(1)
+    assert earlier.seconds_per_step(told) == pytest.approx(1)
 
 
 def test_a_step_takes_as_long_as_it_holds_tokens():
     """By tokens where both are known, else by rows."""
-    before = plan.Pace("x", 2.0, 8, 400.0)
-    assert plan.step_seconds(before, 8, 50.0) == pytest.approx(2.0)
-    assert plan.step_seconds(before, 16, 100.0) == pytest.approx(8.0)
-    assert plan.step_seconds(before, 16, None) == pytest.approx(4.0)
-    assert plan.row_tokens({"tokens": 900, "rows": 3, "max_length": 128}) == 128
-    assert plan.row_tokens(None) is None
+    before = earlier.Pace("x", 2.0, 8, 400.0)
+    assert earlier.step_seconds(before, 8, 50.0) == pytest.approx(2.0)
+    assert earlier.step_seconds(before, 16, 100.0) == pytest.approx(8.0)
+    assert earlier.step_seconds(before, 16, None) == pytest.approx(4.0)
 
 
 def timed(folder, seconds=0.5, tokens_per_second=1000.0):
@@ -74,21 +72,28 @@ def test_the_time_is_that_of_an_earlier_run_with_this_model_and_method(make_run,
     """Another method, another model or a run without steps tells nothing of it."""
     timed(make_run(method="dora"))
     make_run()
-    assert plan.pace(str(tiny), "lora") is None
+    assert earlier.pace(str(tiny), "lora") is None
     timed(make_run(batch_size=4))
-    found = plan.pace(str(tiny), "lora")
+    found = earlier.pace(str(tiny), "lora")
     assert (found.seconds, found.batch_size, found.tokens) == (pytest.approx(0.5), 4, pytest.approx(500))
-    assert plan.pace("somebody/else", "lora") is None
+    assert earlier.pace("somebody/else", "lora") is None
 
 
-def test_the_plan_counts_rows_steps_and_time(helpers, make_run):
-    """Rows come from the reader, the pace from an earlier run; before there is one, it says when it will be known."""
+def test_the_plan_counts_rows_and_steps(helpers):
+    """Rows come from the reader; the time is the forecast's to tell."""
     assert "380 rows, 3 epochs = 144 steps" in planned()
-    assert texts.TIME_UNKNOWN in planned()
+    assert texts.TIME_UNKNOWN not in planned()
+
+
+def test_the_time_of_a_run_goes_by_an_earlier_one(helpers, make_run, tiny):
+    """Nothing is said while there is none, of rows that can't be read, or where rows are packed into fewer sequences."""
+    source, wanted = source_of(CHOICE, None), TrainConfig(epochs=3, batch_size=8)
+    assert plan.takes(source, str(tiny), wanted) == ""
     timed(make_run(batch_size=8), seconds=2.0, tokens_per_second=0)
-    assert f"About {duration(144 * 2.0)}" in planned()
-    assert "“test”" in planned()
-    assert texts.TIME_UNKNOWN in planned(method="dora")
+    assert plan.takes(source, str(tiny), wanted) == texts.TIME_KNOWN.format(time=fits.about(144 * 2.0), run="test")
+    assert plan.takes(source, str(tiny), TrainConfig(method="dora")) == ""
+    assert plan.takes(source, str(tiny), TrainConfig(packing=True)) == ""
+    assert plan.takes(Source("/gone.jsonl"), str(tiny), wanted) == ""
 
 
 def test_the_plan_names_what_cannot_be(helpers):

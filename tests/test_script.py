@@ -66,6 +66,8 @@ def assert_same(folder: Path, made: Path) -> None:
 def run_here(out: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The script in this process, which saves it the imports. Returns what it made."""
     monkeypatch.setattr(sys, "argv", ["script.py", "--model", str(tiny)])
+    monkeypatch.syspath_prepend(out)
+    monkeypatch.delitem(sys.modules, "head", raising=False)
     runpy.run_path(str(out / "script.py"), run_name="__main__")
     [made] = [kept for name in ("adapter", "model") if (kept := out / "trained" / name).exists()]
     return made
@@ -82,7 +84,7 @@ def test_the_script_gives_the_adapter_of_the_run(make_run, tiny, tmp_path):
     folder = trained(make_run(**SHORT))
     assert script.write(folder, tmp_path / "out") == sorted(p.name for p in (tmp_path / "out").iterdir())
     done = subprocess.run(
-        [sys.executable, "-I", str(tmp_path / "out" / "script.py"), "--model", str(tiny)],
+        [sys.executable, "-E", "-s", str(tmp_path / "out" / "script.py"), "--model", str(tiny)],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -247,6 +249,18 @@ def test_what_differs_from_the_run_is_said(trained_run, tmp_path):
     files.write_json(folder / "base.json", {**jobs.read_json(folder / "base.json"), "extended": 20})
     assert "of step 5, chosen by hand" in text_of(folder)
     assert "made longer on the way" in text_of(folder)
+
+
+def test_rows_in_memory_are_those_that_were_found_to_fit(trained_run, tmp_path):
+    """A run that had to hold fewer rows at once is repeated with as few; the batch it learns from stays."""
+    folder = tmp_path / "run"
+    files_of(trained_run, folder)
+    (folder / "tokens").symlink_to(trained_run / "tokens")
+    assert "per_device_train_batch_size" not in text_of(folder)  # 8 is the library's own
+    files.write_json(folder / "fit.json", {"micro_batch": 2, "batch_size": 8, "device": "cpu", "halved": []})
+    text = text_of(folder)
+    assert "per_device_train_batch_size=2," in text
+    assert "gradient_accumulation_steps=4," in text
 
 
 def test_the_verb_writes_into_a_new_folder_only(trained_run, tmp_path, capsys):

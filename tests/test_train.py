@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.job import Job
 
 RUN_FILES = {"config.json", "source.json", "run.json", "base.json", "train.jsonl", "validation.jsonl", "held_out.jsonl"}
-RUN_FILES |= {"events.jsonl", "control", "tokens", "checkpoints", "adapter"}
+RUN_FILES |= {"events.jsonl", "control", "tokens", "checkpoints", "adapter", "fit.json"}
 ADAPTER_FILES = {
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -60,7 +60,7 @@ def test_events_tell_what_a_page_needs(trained_run):
     assert etas[-1] < etas[len(etas) // 2] < sum(e.time for e in told[-1:]) - told[0].time
     phases = [e.values["phase"] for e in told if e.kind == "phase"]
     look = ["evaluating", "saving", "training"]
-    assert phases[:6] == ["tokenizing", "loading model", "training", *look]
+    assert phases[:7] == ["tokenizing", "loading model", "measuring memory", "training", *look]
     assert phases[-4:] == ["evaluating", "saving", "saving", "evaluating"]
     rows = [e.values for e in told if e.kind == "progress" and e.values["of"] == 168]
     assert rows[-1]["done"] == 168, "160 rows and 8 that steer were made into tokens"
@@ -89,12 +89,12 @@ def test_tokens_on_disk_are_what_was_trained(trained_run):
 def test_trainer_that_got_other_tokens_is_refused(make_run, monkeypatch):
     """The last gate before training: a trainer that shifted its labels by one place trains nothing."""
 
-    class Shifting(train.SFTTrainer):
+    class Shifting(train.head.Trainer):
         def __init__(self, **arguments):
             super().__init__(**arguments)
             self.train_dataset = self.train_dataset.map(lambda r: {"labels": [-100, *r["labels"][:-1]]})
 
-    monkeypatch.setattr(train, "SFTTrainer", Shifting)
+    monkeypatch.setattr(train.head, "Trainer", Shifting)
     folder = make_run(max_steps=1)
     with pytest.raises(AssertionError, match="labels"):
         work(folder)

@@ -8,6 +8,7 @@ import time
 
 import gradio as gr
 import pytest
+from filelock import FileLock
 
 from pipeline import catalogue, config, counting, dataset, inspection, jobs, uploads
 from pipeline.errors import UserError
@@ -37,10 +38,10 @@ def told_run(folder, ending="", steps=10, done=3, **values):
     return folder
 
 
-def shown(folder, seen=None):
+def shown(folder):
     """What the page would show of a run, by the name of its component."""
     names = [*watch.DRAWN, "table", "timer", "seen"]
-    return dict(zip(names, watch._draw(OWNER, folder.name, seen), strict=True))
+    return dict(zip(names, watch._draw(OWNER, folder.name), strict=True))
 
 
 @pytest.fixture
@@ -151,22 +152,26 @@ def test_what_a_method_does_not_look_at_refuses_nothing():
 # --- what is shown
 
 
+def unpacked(text):
+    return [(int(step), float(loss)) for step, _, loss in (point.partition(" ") for point in text.split(";"))]
+
+
 def test_thinning_keeps_the_ends_and_the_extremes():
     """A spike of one step must not vanish from a long curve."""
     points = [(step, 1.0) for step in range(5000)]
     points[1234], points[4321] = (1234, 9.0), (4321, -3.0)
-    thin = live.curve(View(curve=tuple(points)))["train"]
+    thin = unpacked(live.curve(View(curve=tuple(points)))["train"])
     assert len(thin) <= live.POINTS
     assert thin == sorted(thin)
     assert {points[0], points[-1], points[1234], points[4321]} <= set(thin)
     few = points[: live.POINTS]
-    assert live.curve(View(curve=tuple(few)))["train"] == few
+    assert unpacked(live.curve(View(curve=tuple(few)))["train"]) == few
 
 
 def test_a_curve_is_told_in_words_and_holds_numbers_only():
     """A screen reader gets the last values; NaN is not JSON."""
     drawn = live.curve(View(curve=((1, 2.0), (2, float("nan")), (3, 0.5)), validation_curve=((2, 0.75),)))
-    assert drawn["train"] == [(1, 2.0), (3, 0.5)]
+    assert drawn["train"] == "1 2;3 0.5"
     assert "0.500 at step 3" in drawn["said"]
     assert "0.750 at step 2" in drawn["said"]
     json.dumps(drawn, allow_nan=False)
@@ -310,19 +315,60 @@ def test_a_log_is_told_by_its_last_line_that_says_something(tmp_path):
     assert live.last_line(log) == "FutureWarning: old"
 
 
-def test_a_tick_sends_only_what_changed(make_run):
-    """Nothing new: nothing sent, and the timer stops once the run has ended."""
+@pytest.fixture
+def at_once(monkeypatch):
+    """Every drawing is made anew."""
+    monkeypatch.setattr(watch, "LATELY_SECONDS", 0.0)
+
+
+def test_a_tick_sends_only_what_moved(make_run, at_once):
+    """Nothing new: nothing sent. A step: the panel and the curve. More than that: a pulse, and the page catches up."""
+    folder = told_run(make_run())
+    with FileLock(folder / "lock"):
+        seen = shown(folder)["seen"]
+        panel, curve, seen = watch.tick(None, None, folder.name, seen)
+        assert skipped(panel)
+        assert skipped(curve)
+        tell(folder, "loss", step=4, loss=1.25)
+        panel, curve, seen = watch.tick(None, None, folder.name, seen)
+        assert "1.250" in panel
+        assert curve["train"].endswith("4 1.25")
+        assert "pulse" not in curve
+        (folder / "control" / "stop").touch()
+        *_, curve, seen = watch.tick(None, None, folder.name, seen)
+        assert curve["pulse"]
+        caught_up = dict(zip(watch.DRAWN, watch.catch_up(None, None, folder.name, seen), strict=False))
+        assert caught_up["stop"].value == texts.STOPPING
+        assert skipped(caught_up["start"])
+
+
+def test_the_timer_stops_once_nothing_works(make_run, at_once):
+    """After one more look at all of it: nothing new is sent then."""
     folder = told_run(make_run(), "stopped", kept=True)
-    first = watch.tick(None, None, folder.name, None)
+    first = watch.catch_up(None, None, folder.name, None)
     assert not any(map(skipped, first))
-    again = watch.tick(None, None, folder.name, first[-2])
-    timer = again[-3]
-    assert timer.active is False
+    *_, curve, seen = watch.tick(None, None, folder.name, first[-2])
+    assert curve["pulse"], "nothing works: it is asked for the end of the timer"
+    again = watch.catch_up(None, None, folder.name, seen)
+    assert again[-3].active is False
     assert all(map(skipped, [*again[:-3], again[-1]]))
     tell(folder, "note", text="Something new.")
-    changed = dict(zip(watch.DRAWN, watch.tick(None, None, folder.name, again[-2]), strict=False))
+    changed = dict(zip(watch.DRAWN, watch.catch_up(None, None, folder.name, again[-2]), strict=False))
     assert "Something new." in changed["panel"]
     assert skipped(changed["curve"])
+
+
+def test_all_who_watch_a_run_share_one_drawing(make_run):
+    """For a moment; whoever does something to the run sees it as it is then, and so does everybody else."""
+    folder = told_run(make_run())
+    drawn = watch._shared(OWNER, folder.name)[0]
+    assert watch._shared(OWNER, folder.name)[0] is drawn
+    assert watch._shared(GUEST, folder.name)[0] is not drawn
+    tell(folder, "note", text="Something new.")
+    assert "Something new." in shown(folder)["panel"]
+    assert "Something new." in watch._shared(OWNER, folder.name)[0]["panel"]
+    time.sleep(watch.LATELY_SECONDS + 0.1)
+    assert watch._shared(OWNER, folder.name)[0] is not drawn
 
 
 # --- the buttons, for real

@@ -1,4 +1,5 @@
-// The loss curves on a canvas, in the page's own colours, read at the moment of drawing. `props.value` is live.curve().
+// The loss curves on a canvas, in the page's own colours, read at the moment of drawing. `props.value` is live.curve(),
+// with a pulse where the page is behind in other things than the curve: watch.catch_up sends those.
 const canvas = element.querySelector('canvas');
 const EDGE = { left: 52, right: 14, top: 26, bottom: 40 };
 
@@ -9,6 +10,11 @@ function ticks(low, high, wanted, whole) {
   const found = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(10)));
   return found;
+}
+
+// "1 2.345;2 2.017" -> [[1, 2.345], [2, 2.017]]
+function unpacked(text) {
+  return text ? text.split(';').map((point) => point.split(' ').map(Number)) : [];
 }
 
 function span(values) {
@@ -64,7 +70,7 @@ function draw() {
   canvas.setAttribute('aria-label', value.said);
   const pen = canvas.getContext('2d');
   pen.scale(ratio, ratio);
-  const every = [...value.train, ...value.validation];
+  const losses = unpacked(value.train), looks = unpacked(value.validation), every = [...losses, ...looks];
   if (!every.length) {
     pen.font = '14px system-ui, sans-serif';
     pen.fillStyle = color('--faint');
@@ -79,12 +85,15 @@ function draw() {
     EDGE.top + ((high - loss) / (high - low)) * (size.height - EDGE.top - EDGE.bottom),
   ];
   axes(pen, size, color, value, steps, [low, high], place);
-  const train = value.train.map(place), validation = value.validation.map(place);
+  const train = losses.map(place), validation = looks.map(place);
   line(pen, train, color('--side-base'), 1.2, train.length === 1 ? train : []);
   line(pen, validation, color('--side-tuned'), 2.6, validation);
 }
 
-watch('value', draw);
+watch('value', () => {
+  draw();
+  if (props.value?.pulse) document.querySelector('#train-behind')?.click();
+});
 new ResizeObserver(draw).observe(canvas);
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 draw();

@@ -13,13 +13,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline import jobs
-from pipeline.curves import thin
+from pipeline import fit, jobs
+from pipeline.curves import packed, thin
 from pipeline.events import JobView, View
 from pipeline.methods import METHODS
 from pipeline.schema import TrainConfig
 from pipeline.terminal import LOWER_IS_BETTER, duration
-from ui import kept, texts
+from ui import fits, kept, texts
 
 STEPPED = ("training", "answering", "uploading")  # phases told in steps from their first one on
 POINTS = 600  # of a curve, as many as a canvas of that many pixels can show
@@ -33,7 +33,7 @@ CHIPS = {"finished": "good", "failed": "bad", "stopped": "warn", "interrupted": 
 
 @dataclass(frozen=True)
 class Picture:
-    """A run at one moment. `resume_from` is the step it would go on from; `log` is the last line of its log."""
+    """A run at one moment. `resume_from` is the step it would go on from; `log` is the last line of its log, `fit` its fit.json."""
 
     run: dict[str, Any]
     told: View
@@ -47,6 +47,7 @@ class Picture:
     imported: bool
     checkpoints: list[kept.Checkpoint]
     log: str
+    fit: Mapping[str, Any] | None = None
 
     @property
     def working(self) -> bool:
@@ -77,6 +78,7 @@ def look(folder: Path) -> Picture:
         imported=bool(asked.get("imported")),
         checkpoints=kept.kept(folder, told, used_step(told)),
         log=last_line(folder / "log.txt"),
+        fit=fit.read(folder),
     )
 
 
@@ -103,7 +105,7 @@ def last_line(file: Path) -> str:
 def panel(seen: Picture, now: float, owner: bool) -> str:
     """Everything of the run but its curve. A guest is not shown the log: it may name places of this machine."""
     parts = [_head(seen), _doing(seen, now) if seen.working else _outcome(seen), _facts(seen)]
-    parts.append(_notes(seen.told))
+    parts += [fits.measured(seen.fit), _notes(seen.told)]
     if owner and seen.log and seen.run["status"] != "finished":
         parts.append(f'<p class="run-log">{escape(texts.LAST_LOG_LINE.format(line=seen.log[:300]))}</p>')
     return f'<section class="run-panel">{"".join(parts)}</section>'
@@ -183,6 +185,8 @@ def _outcome(seen: Picture) -> str:
     wordings = (texts.STOPPED_AT, texts.INTERRUPTED_AT) if begun else (texts.STOPPED_EARLY, texts.INTERRUPTED_EARLY)
     if status == "failed":
         return f'<p class="run-error" role="alert">{escape(train.text)}</p><p class="quiet">{texts.FAILED_HELP}</p>'
+    if status == "interrupted" and seen.run["out_of_memory"]:
+        return f'<p class="run-warning">{escape(seen.run["text"])}</p>'
     if status == "interrupted":
         return f'<p class="run-warning">{wordings[1].format(**where)}</p>'
     if status == "stopped":
@@ -287,8 +291,8 @@ def curve(told: View | None, imported: bool = False) -> dict[str, Any]:
         if points
     ]
     return {
-        "train": thin(train, POINTS),
-        "validation": thin(validation, POINTS),
+        "train": packed(thin(train, POINTS)),
+        "validation": packed(thin(validation, POINTS)),
         "steps": job.steps,
         "x": texts.CURVE_X,
         "y": texts.CURVE_Y,

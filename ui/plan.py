@@ -1,86 +1,24 @@
-"""What the next run comes to, before it starts: the model, its rows, steps and time, how much is trained, what can't be."""
+"""What the next run comes to, before it starts: the model, its rows and steps, how much is trained, what can't be."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
-from pipeline import config, events, example, home, jobs, methods
+from pipeline import config, earlier, home, methods
 from pipeline.errors import UserError
-from pipeline.schema import Event, Model, Run, Source, TrainConfig, to_json
-from pipeline.terminal import duration
-from ui import access, children, errors, live, settings, texts
+from pipeline.schema import Model, Run, Source, TrainConfig, to_json
+from ui import access, children, errors, fits, live, settings, texts
 from ui.reading import INSPECT_SECONDS, inspect_rows, source_of
 
 DESCRIBE_SECONDS, COUNT_SECONDS = 120.0, 600.0
 BY_HEART = 10  # epochs; beyond it the same rows are learned by heart
-LOOKED_AT = 20  # runs whose events are read for their pace, the newest first
-
-
-class Pace(NamedTuple):
-    """How fast an earlier run of the same model and method went here. `tokens` are those of one step, if they were told."""
-
-    run: str
-    seconds: float
-    batch_size: int
-    tokens: float | None
-
-
-def seconds_per_step(told: Iterable[Event]) -> float | None:
-    """Of a training's steps so far, looks at the validation rows and checkpoints among them; None before two were told.
-
-    What was resumed counts by its own steps; the time in between does not.
-    """
-    seconds, steps = 0.0, 0
-    before: Event | None = None
-    for event in told:
-        if event.job == "train" and event.kind == "started":
-            before = None
-        elif event.job == "train" and event.kind == "loss" and event.step is not None:
-            if before and before.step is not None and event.step > before.step:
-                seconds, steps = seconds + event.time - before.time, steps + event.step - before.step
-            before = event
-    return seconds / steps if steps else None
-
-
-def pace(model: str, method: str) -> Pace | None:
-    """The newest run on this machine with this model and method that has told its pace."""
-    runs = [run for run in jobs.listing() if run["step"] > 1 and run["run"] != example.NAME]
-    for run in runs[:LOOKED_AT]:
-        folder = Path(run["folder"])
-        try:
-            asked = jobs.load(folder)
-        except UserError:  # a damaged run tells nothing
-            continue
-        if (asked.model, asked.config.method) != (model, method):
-            continue
-        told, _ = events.since(folder / "events.jsonl", 0)
-        if seconds := seconds_per_step(told):
-            speeds = [event.values.get("tokens_per_second") for event in told if event.kind == "loss"]
-            known = [float(speed) for speed in speeds if speed]
-            tokens = seconds * sum(known) / len(known) if known else None
-            return Pace(run["name"], seconds, asked.config.batch_size, tokens)
-    return None
-
-
-def step_seconds(before: Pace, batch_size: int, row_tokens: float | None) -> float:
-    """Seconds of a step with this batch, by the tokens in it where both are known, else by its rows. Pure."""
-    if row_tokens and before.tokens:
-        return before.seconds * batch_size * row_tokens / before.tokens
-    return before.seconds * batch_size / before.batch_size
-
-
-def row_tokens(statistics: Mapping[str, Any] | None) -> float | None:
-    """Tokens of an average row that a step computes: what is cut off is not among them."""
-    if not statistics:
-        return None
-    return min(statistics["tokens"] / statistics["rows"], statistics["max_length"])
 
 
 def located(model: str | None) -> str:
@@ -159,7 +97,7 @@ def plan(
     model: str | None,
     **values: Any,
 ) -> str:
-    """Rows, epochs, steps and time of the next run, or which settings can't be; nothing while the rows can't be read."""
+    """Rows, epochs and steps of the next run, or which settings can't be; nothing while the rows can't be read."""
     who = access.visitor(request, profile)
     if not who.owner:
         return ""
@@ -168,8 +106,7 @@ def plan(
     except UserError as error:
         return f'<p class="run-error" role="alert">{escape(str(error))}</p>'
     try:
-        source = source_of(choice, system)
-        found = inspect_rows(source)
+        found = inspect_rows(source_of(choice, system))
         rows = int(found["train"])
     except UserError:  # the Data tab says why
         return ""
@@ -177,10 +114,7 @@ def plan(
         check_shape(wanted, found["shape"])
     except UserError as error:
         return f'<p class="run-error" role="alert">{escape(str(error))}</p>'
-    said = [
-        f"<b>{escape(live.plan(rows, wanted.epochs, wanted.steps(rows)))}</b>",
-        escape(_time(source, model, wanted, rows)),
-    ]
+    said = [f"<b>{escape(live.plan(rows, wanted.epochs, wanted.steps(rows)))}</b>"]
     passes = min(wanted.epochs, wanted.steps(rows) * wanted.batch_size / rows)
     if passes > BY_HEART:
         said.append(f'<span class="warn">{escape(texts.BY_HEART.format(epochs=passes))}</span>')
@@ -193,18 +127,37 @@ def check_shape(wanted: TrainConfig, shape: str) -> None:
         methods.check_rows(wanted.method, [{"row": 1}])
 
 
-def _time(source: Source, model: str | None, wanted: TrainConfig, rows: int) -> str:
-    """How long the steps will take, going by an earlier run, or that nothing is known yet."""
+def takes(source: Source | None, model: str, wanted: TrainConfig) -> str:
+    """How long the steps will take, going by an earlier run here; nothing where there is none, or rows are packed."""
+    before = earlier.pace(model, wanted.method)
+    if not before or not source or wanted.packing:
+        return ""
     try:
-        name = located(model)
-        before = pace(name, wanted.method)
-        statistics = inspected(source, name, wanted)["statistics"] if before else None
-    except UserError:  # the model's own line says what is wrong with it
-        return texts.TIME_UNKNOWN
-    if not before:
-        return texts.TIME_UNKNOWN
-    seconds = wanted.steps(rows) * step_seconds(before, wanted.batch_size, row_tokens(statistics))
-    return texts.TIME_KNOWN.format(time=duration(seconds), run=before.run)
+        found = inspected(source, model, wanted)
+    except UserError:  # the Data tab says what is wrong with the rows
+        return ""
+    told = lengths(found)
+    tokens = min(told["mean"], wanted.max_length) if told else None
+    seconds = wanted.steps(int(found["train"])) * earlier.step_seconds(before, wanted.batch_size, tokens)
+    return texts.TIME_KNOWN.format(time=fits.about(seconds), run=before.run)
+
+
+def lengths(found: Mapping[str, Any]) -> dict[str, float] | None:
+    """What the Data tab counted, as forecast.of wants it: of the rows that are learned from, in tokens; a sample stands
+    for all. None where nothing was counted."""
+    counted, rows = found["statistics"], int(found["train"])
+    if not counted or not rows:
+        return None
+    longest = {name: counted["lengths"][name] for name in ("p90", "p95", "p99", "max")}
+    mean, learned = counted["tokens"] / counted["rows"], counted["learned_share"] or 1.0
+    told = {
+        "rows": rows,
+        "tokens": round(mean * rows),
+        "mean": mean,
+        "learned": learned,
+        "validation": found["validation"],
+    }
+    return {**told, **longest}
 
 
 def count(run: Run, stop: threading.Event) -> AsyncIterator[list[dict[str, Any]]]:

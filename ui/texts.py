@@ -258,6 +258,49 @@ SETTING_LABELS = {"lora_plus_ratio": "LoRA+ ratio", "neftune": "NEFTune noise"}
 NEVER_MERGED = "It can't become one model with its base: {why}."
 TIME_UNKNOWN = "The time is known after the first steps."
 TIME_KNOWN = "About {time}, going by the run “{run}” with this model and method on this machine."
+TIME_RECKONED = "About {time}, reckoned from the machine's speed."
+TIME_RECKONED_HERE = "About {time}, reckoned from this machine's speed; the first run will tell better."
+SECONDS, MINUTES, HOURS, DAYS = "{n} s", "{n} min", "{n} h", "{n} days"
+FORECASTING = "Working out whether it fits …"
+NO_FORECAST = "Whether it fits is known after the start."
+THIS_MACHINE, THIS_GPU_MACHINE, THE_MACHINE = "this machine", "this machine ({name})", "the {name}"
+FITS = "Fits on {machine}: needs about {peak} of its {memory} of {kind}."
+FITS_NOT = "Does not fit on {machine}: needs about {peak}, and it has {memory} of {kind}."
+GPU_MEMORY, FREE_MEMORY = "GPU memory", "free memory"
+MAKES_IT_FIT = "What would make it fit:"
+CHANGE = "{change} ({peak})"
+NOTHING_FITS = "No setting makes it fit there; choose a smaller model."
+START_ALL_THE_SAME = "You can start all the same: the longest rows are tried first, and where they are too much, fewer rows are held at a time."
+RAM_SHORT = "Loading the model needs about {need} of RAM, and {of} is there."
+DISK_SHORT = "The run needs about {need} on the disk, and {free} is free."
+MEMORY_TERMS = {
+    "weights": "the model itself",
+    "quantization state": "to read its compressed numbers",
+    "adapter": "what is trained beside the model",
+    "CUDA context": "the GPU's own programs",
+    "libraries": "the programs that train",
+    "optimizer": "what it keeps of earlier steps",
+    "gradients": "which way to change what is trained",
+    "activations": "what a step remembers on its way",
+    "logits": "a score for every possible next token",
+    "update": "copies while the weights change",
+}
+PARTS_MEAN = "What the parts of the memory are"
+NEEDED = {True: "{peak} of {memory}", False: "{peak}; the line marks the {memory} there are"}
+ROWS_AT_ONCE = {True: "1 row at a time", False: "{n} rows at a time"}
+FREE, OVER = "{size} to spare", "{size} too much"
+BAR_SAID = "Memory at its highest on {machine}: {peak} of {memory}. {parts}."
+CORRECTED = "Corrected by what the run “{run}” really needed."
+FORECAST_DETAILS = "Time, disk, RAM, other machines"
+MACHINE = "Show the forecast for"
+MACHINE_HELP = "The same settings elsewhere. Runs always start on this machine."
+HERE = "This machine"
+MACHINE_CHOICE = "{name} · {memory}"
+RAM, DISK, TIME = "RAM", "Disk", "Time"
+NEEDS, OF_WHOLE, OF_FREE = "about {need}", "about {need} of {there}", "about {need} of {there} free"
+MACHINE_HEADS = ("machine", "memory", "needs", "fits", "time")
+YES, NO = "yes", "no"
+TIME_NOT_KNOWN = "?"
 BY_HEART = (
     "{epochs:g} times over the same rows is learning by heart: it repeats them rather than learns from them. Up to ten "
     "is usual; three are often enough."
@@ -307,6 +350,7 @@ RUN_PHASES = {
     "loading libraries": "Loading libraries",
     "tokenizing": "Turning the rows into tokens",
     "loading model": "Loading the model",
+    "measuring memory": "Trying out how much memory the longest rows need",
     "training": "Training",
     "evaluating": "Training: looking at the validation rows",
     "saving": "Saving",
@@ -335,6 +379,9 @@ FACT_SPEED = "tokens/s"
 FACT_MEMORY = "memory, at most"
 FACT_GPU = "GPU memory, at most"
 FACT_TIME = "training took"
+MEMORY_OF_RUN = "Memory: {said}."
+WAS_FORECAST, WAS_MEASURED = "forecast {size}", "measured {size}"
+WERE_TOO_MANY = ", as {n} were too many"
 STOPPED_AT = "Stopped at step {step:,} of {steps:,}. {text}"
 STOPPED_EARLY = "Stopped before the first step. {text}"
 STOPPED_KEPT = "What it had learned is kept: compare it, or resume."

@@ -16,7 +16,7 @@ from gradio.components import Component
 from pipeline.methods import METHODS
 from pipeline.schema import TrainConfig
 from pipeline.schema import settings as settings_of
-from ui import data, form, kept, live, manage, plan, runs, saved, settings, start, strip, texts, watch
+from ui import data, forecast, form, kept, live, manage, plan, runs, saved, settings, start, strip, texts, watch
 
 CURVE_SCRIPT = (Path(__file__).parent / "curve.js").read_text()
 
@@ -43,6 +43,7 @@ class Parts:
     planned: gr.HTML
     trained: gr.HTML
     checked: gr.HTML
+    forecast: forecast.Parts
     preset: gr.Radio
     name: gr.Textbox
     start: gr.Button
@@ -107,9 +108,11 @@ def _draw_form() -> dict[str, Any]:
         begin = gr.Button(texts.START, variant="primary", size="lg", scale=1, elem_id="train-start")
         with gr.Column(min_width=240, scale=2, elem_id="train-comes-to"):
             planned = gr.HTML(elem_id="train-plan", padding=False)
+            verdict = forecast.draw_verdict()
             trained = gr.HTML(elem_id="train-trained", padding=False)
             checked = gr.HTML(elem_id="train-checked", padding=False)
         halt = gr.Button(texts.STOP, scale=0, min_width=90, visible=False, elem_id="train-halt")
+    forecasted = forecast.draw(verdict)
     with gr.Accordion(texts.TRAIN_ADVANCED, open=False, elem_id="train-advanced"):
         fields |= _draw_advanced(set(fields), values)
     with gr.Row(elem_id="train-files"):
@@ -118,8 +121,8 @@ def _draw_form() -> dict[str, Any]:
     download = gr.Textbox(show_label=False, elem_id="train-download", elem_classes="plumbing", interactive=True)
     zipped = gr.DownloadButton(elem_id="train-zip", elem_classes="plumbing")
     return {
-        "learns_from": learns_from, "planned": planned, "trained": trained, "checked": checked, "model": model, "model_facts": model_facts,
-        "explained": explained, "fields": fields, "preset": preset, "name": name, "start": begin, "halt": halt,
+        "learns_from": learns_from, "planned": planned, "trained": trained, "checked": checked, "forecast": forecasted,
+        "model": model, "model_facts": model_facts, "explained": explained, "fields": fields, "preset": preset, "name": name, "start": begin, "halt": halt,
         "save": save, "load": load, "download": download, "zip": zipped,
     }  # fmt: skip
 
@@ -217,6 +220,8 @@ def _wire_plan(parts: Parts, dataset: data.Parts, whole: dict[str, Component], p
     changes = [here.select, parts.manage.table.change, parts.model.change, *(field.change for field in whole.values())]
     gr.on(changes, None, None, parts.checked, js=NOTHING, **PRIVATE)  # why a start was refused may be mended now
     gr.on(changes, **planning, trigger_mode="always_last", api_name="plan", **PLUMBING)
+    moments = [here.select, parts.manage.table.change, parts.model.change, parts.learns_from.change]
+    forecast.wire(parts.forecast, dataset, parts.model, parts.preset, whole, moments, planning)
     sizes = [parts.fields[name].change for name in ("method", *settings.OWN)]
     gr.on(
         [here.select, parts.model.change, *sizes], plan.parameters, [parts.model], [parts.trained], inputs_kwargs=whole,
@@ -238,9 +243,7 @@ def _wire_start(parts: Parts, dataset: data.Parts, whole: dict[str, Component], 
 
 def _wire_run(parts: Parts, bar: runs.Bar) -> None:
     bar.run.change(watch.show, [bar.run], parts.shown, api_name="show_run", **PLUMBING)
-    parts.timer.tick(
-        watch.tick, [bar.run, parts.seen], [*parts.shown, bar.run], api_name="tick_run", **PLUMBING
-    )  # fmt: skip
+    watch.wire(parts, bar)
     clicking: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "once", "show_progress": "minimal"}
     for button, verb in ((parts.stop, watch.stop), (parts.cancel, watch.cancel), (parts.resume, watch.resume)):
         button.click(

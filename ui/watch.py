@@ -1,12 +1,15 @@
 """The chosen run on the Train tab: drawn once a second where something changed; stop, cancel, resume.
 
-Everything shown is read from the run's folder, so a reload, another browser or a restarted app shows the same.
+Everything shown is read from the run's folder, so a reload, another browser or a restarted app shows the same. Whoever
+watches the same run shares a drawing of it.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -18,13 +21,30 @@ from ui import access, errors, kept, live, runs, runs_table, strip, texts
 
 BUTTONS = ("start", "stop", "cancel", "resume", "reuse", "script", "compare")
 DRAWN = ("panel", "curve", "strip", "checkpoints", "listed", "step", "more", *BUTTONS)
+MOVING = ("panel", "curve")  # what changes with every step
 TURNS = ("status", "validation")  # what the table of all runs is drawn again for
+LATELY_SECONDS = 0.5  # as old as a shared drawing may be
 HIDDEN: dict[str, Any] = {"checkpoints": gr.Accordion, "more": gr.Row}  # only shown or not
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
 Seen = dict[str, int]
 NO_RUN: dict[str, Any] = {
     "panel": "", "curve": live.curve(None), "strip": "", "checkpoints": False, "listed": "", "step": [], "more": False,
     **dict.fromkeys(BUTTONS), "start": texts.START, "working": False, "status": None, "validation": None,
 }  # fmt: skip
+
+
+def wire(parts: Any, bar: runs.Bar) -> None:
+    """Once a second what moves; all of it when the curve's pulse (see curve.js) says that something else has changed.
+
+    Two events, since Gradio takes its time for each component that an event may change, changed or not; and values as
+    they are, since it hands each to a thread to look at it.
+    """
+    behind = gr.Button(elem_id="train-behind", elem_classes="plumbing")
+    moving = [*(getattr(parts, name) for name in MOVING), parts.seen]
+    parts.timer.tick(
+        tick, [bar.run, parts.seen], moving, api_name="tick_run", preprocess=False, postprocess=False, **QUIET
+    )
+    behind.click(catch_up, [bar.run, parts.seen], [*parts.shown, bar.run], api_name="catch_up", **QUIET)
 
 
 @errors.shown
@@ -84,25 +104,72 @@ def show(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None) 
 
 @errors.shown
 def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, seen: Seen | None) -> list[Any]:
-    """Once a second while the chosen run works: what has changed since. The list at the top follows its state."""
+    """Once a second while the chosen run works: what moves, where it moved; with a pulse where more has changed."""
     who = access.visitor(request, profile)
-    updates = _draw(who, run, seen or {})
-    now = updates[-1]
-    turned = now["status"] != (seen or {}).get("status")
-    return [*updates, gr.Dropdown(choices=runs.choices(who)) if turned else gr.skip()]
-
-
-def _draw(who: Visitor, run: str | None, seen: Seen | None = None) -> list[Any]:
-    """An update for each of `Parts.shown`: what looks as it did when `seen` was made is skipped."""
     before = seen or {}
-    drawn = _drawing(who, run)
-    now = {name: hash(repr(value)) for name, value in drawn.items()}
+    drawn, now = _shared(who, run)
+    after = {**before, **{name: now[name] for name in MOVING}}
+    moved = {name: drawn[name] if before.get(name) != now[name] else gr.skip() for name in MOVING}
+    if after != now or not drawn["working"]:
+        moved["curve"] = {**drawn["curve"], "pulse": time.time()}
+    return [*moved.values(), after]
+
+
+@errors.shown
+def catch_up(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, seen: Seen | None) -> list[Any]:
+    """Whatever has changed since, the list of runs at the top with it."""
+    who = access.visitor(request, profile)
+    before = seen or {}
+    updates = _updates(who, run, before, *_shared(who, run))
+    turned = updates[-1]["status"] != before.get("status")
+    offered = _lately(("choices", who.owner), lambda: runs.choices(who)) if turned else ()
+    return [*updates, gr.Dropdown(choices=offered) if turned else gr.skip()]
+
+
+def _draw(who: Visitor, run: str | None) -> list[Any]:
+    """All of it as it is now: something was done, or another run was chosen."""
+    return _updates(who, run, {}, *_lately(_key(who, run), lambda: _looks(who, run), anew=True))
+
+
+def _updates(who: Visitor, run: str | None, before: Seen, drawn: dict[str, Any], now: Seen) -> list[Any]:
+    """An update for each of `Parts.shown`: what looks as it did `before` is skipped."""
     updates = [gr.skip() if before.get(name) == now[name] else _update(name, drawn) for name in DRAWN]
-    same, table = now == {name: before.get(name) for name in now}, gr.skip()
+    same, table = now == before, gr.skip()
     if any(now[name] != before.get(name) for name in TURNS):
-        table = runs_table.draw(who, run)
+        table = _lately(("table", *_key(who, run)), lambda: runs_table.draw(who, run), anew=not before)
     timer = gr.skip() if drawn["working"] else gr.Timer(active=False)
     return [*updates, table, timer if same else gr.Timer(active=True), now]
+
+
+def _shared(who: Visitor, run: str | None) -> tuple[dict[str, Any], Seen]:
+    """What all see who look at this run, a moment old at most: sixty visitors cost two drawings a second."""
+    return _lately(_key(who, run), lambda: _looks(who, run))
+
+
+def _key(who: Visitor, run: str | None) -> tuple[Any, ...]:
+    """What a drawing depends on: a guest is shown less, and of shared runs only."""
+    return who.owner, str(run)
+
+
+_made: dict[tuple[Any, ...], tuple[float, Any]] = {}
+_making = threading.Lock()
+
+
+def _lately(key: tuple[Any, ...], make: Callable[[], Any], anew: bool = False) -> Any:
+    """What was made under this key less than LATELY_SECONDS ago; else, or where it must be `anew`, made now."""
+    with _making:
+        now = time.monotonic()
+        for old in [each for each, (made, _) in _made.items() if (anew and each == key) or now - made > LATELY_SECONDS]:
+            del _made[old]
+        if key not in _made:
+            _made[key] = (time.monotonic(), make())
+        return _made[key][1]
+
+
+def _looks(who: Visitor, run: str | None) -> tuple[dict[str, Any], Seen]:
+    """A drawing, and what it looks like in short."""
+    drawn = _drawing(who, run)
+    return drawn, {name: hash(repr(value)) for name, value in drawn.items()}
 
 
 def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import Gemma3TextConfig, LlamaConfig
+from trl import SFTTrainer
 
-from pipeline import checkpoints, events, jobs, model, train
+from pipeline import checkpoints, estimate, events, fit, forecast, jobs, model, probe, train
 from pipeline.job import Job
 
 NATIVE_BFLOAT16 = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
@@ -138,6 +139,82 @@ def test_packed_rows_are_faster_than_padded_ones(random_model, long_run, pretend
         work(folder)
         speeds[packing] = show(folder, f"0.5B LoRA, rows of about 40 words, packing {packing}")
     assert speeds[True] > speeds[False]
+
+
+ROWS = {"rows": 32, "words": 500, "memory": "16-bit", "max_steps": 3, "batch_size": 8, "max_length": 512}
+
+
+@pytest.fixture
+def half_billion(random_model):
+    return random_model("0.5B", SIZES["0.5B"])
+
+
+def limit(bytes_: float) -> None:
+    """No more for torch than so many bytes."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(bytes_ / torch.cuda.get_device_properties(0).total_memory)
+
+
+def real_peak(folder: Path, measured: dict) -> int:
+    """What the same training takes at most where nothing is tried beforehand, CUDA's own memory included."""
+    fit.write(folder, {**measured, "measured_bytes": 1})
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    assert work(folder) == "finished"
+    return torch.cuda.max_memory_allocated() + estimate.CONTEXT
+
+
+@pytest.mark.parametrize("settings", [{}, {"memory": "4-bit"}, {"method": "full", "learning_rate": 1e-5}], ids=str)
+def test_the_probe_measures_what_training_takes(half_billion, long_run, pretend_t4, settings):
+    """Within a tenth of the real peak of the same run; and the forecast for another micro-batch, corrected by it, too."""
+    first = long_run(half_billion, **{**ROWS, **settings}, micro_batch=4)
+    assert work(first) == "finished"
+    found = fit.read(first)
+    real = real_peak(long_run(half_billion, **{**ROWS, **settings}, micro_batch=4), found)
+    other = long_run(half_billion, **{**ROWS, **settings}, micro_batch=2)
+    asked, tokens = jobs.load(other), found["longest"]
+    lengths = {"rows": 32, "tokens": 32 * tokens, "max": tokens, "mean": tokens, "p95": tokens}
+    said = forecast.of(asked.config, asked.named(), lengths, 32)
+    other_real = real_peak(other, {**found, "micro_batch": 2})
+    print(f"\n{settings}: probe {found['measured_bytes'] / 1e9:.2f} GB, real {real / 1e9:.2f} GB; another micro-batch: "
+          f"corrected forecast {said['peak'] / 1e9:.2f} GB, real {other_real / 1e9:.2f} GB")  # fmt: skip
+    assert found["device"] == torch.cuda.get_device_name()
+    assert found["measured_bytes"] == pytest.approx(real, rel=0.1)
+    assert said["corrected"]
+    assert said["peak"] == pytest.approx(other_real, rel=0.1)
+
+
+def test_rows_that_do_not_fit_a_gpu_are_halved_before_the_first_step(half_billion, long_run, pretend_t4):
+    """With four fifths of what eight rows at once need, fewer are found to fit, and the batch stays."""
+    wide = long_run(half_billion, **ROWS, micro_batch=8)
+    assert work(wide) == "finished"
+    probe.free()
+    limit(0.8 * (fit.read(wide)["measured_bytes"] - estimate.CONTEXT))
+    narrow = long_run(half_billion, **ROWS, micro_batch=8)
+    assert work(narrow) == "finished"
+    found = fit.read(narrow)
+    assert found["micro_batch"] in (1, 2, 4)
+    assert [each["why"] for each in found["halved"]] == ["probe"]
+    assert len(jobs.view(narrow).curve) == 3
+
+
+def test_a_gpu_whose_memory_runs_out_half_way_goes_on_with_fewer_rows(half_billion, long_run, pretend_t4, monkeypatch):
+    """Somebody else takes memory after the first checkpoint: the run goes on from there, all steps are told once."""
+    step, calls = SFTTrainer.training_step, []
+    folder = long_run(half_billion, **ROWS, micro_batch=8, save_steps=1)
+
+    def training_step(self, *rest):
+        calls.append(len(rest[1]["input_ids"]))
+        if len(calls) == 4:  # two for the probe, one that is saved, and this
+            limit(0.8 * (fit.read(folder)["measured_bytes"] - estimate.CONTEXT))
+        return step(self, *rest)
+
+    monkeypatch.setattr(SFTTrainer, "training_step", training_step)
+    assert work(folder) == "finished"
+    first, *_ = fit.read(folder)["halved"]
+    assert (first["from"], first["step"], first["why"]) == (8, 2, "step")
+    assert [at for at, _ in jobs.view(folder).curve] == [1, 2, 3]
+    assert set(calls[4:]) <= {1, 2, 4}
 
 
 def show(folder: Path, what: str) -> float:
