@@ -185,12 +185,13 @@ def told(asked: Question, machine: str) -> dict[str, Any]:
         "machine": machine,
     }  # fmt: skip
     key, now = json.dumps(question), time.monotonic()
-    if key not in _told or now - _told[key][0] > FRESH_SECONDS:
+    when, found = _told.get(key, (-FRESH_SECONDS, {}))
+    if now - when > FRESH_SECONDS or not found:
         found = children.COUNTER.ask("forecast", FORECAST_SECONDS, **question)
         if len(_told) >= MOST_TOLD:
             _told.clear()
         _told[key] = now, found
-    return _told[key][1]
+    return found
 
 
 def _lengths(asked: Question) -> dict[str, float] | None:
