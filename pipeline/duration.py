@@ -70,7 +70,7 @@ def seconds(
     if not rows:
         return None
     steps, mean = config.steps(sequences(config, lengths, rows)), row_tokens(config, lengths)
-    before = earlier.pace(base.name, config.method) if where.key == machines.HERE else None
+    before = earlier.pace(base.name, config.method, where.device) if where.key == machines.HERE else None
     if before:
         step = earlier.step_seconds(before, config.batch_size, mean)
         return {"total": steps * step, "per_step": step, "from": "earlier run", "run": before.run}

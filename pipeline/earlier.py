@@ -47,9 +47,14 @@ def runs(model: str, method: str) -> Iterator[tuple[str, Path, Run]]:
             yield told["name"], folder, asked
 
 
-def pace(model: str, method: str) -> Pace | None:
-    """The newest run on this machine with this model and method that has told its pace."""
+def pace(model: str, method: str, device: str = "") -> Pace | None:
+    """The newest run on this machine with this model and method that has told its pace.
+
+    `device` is "cpu" or a GPU's name, as fit.json has it: a run that is known to have had another is passed over.
+    """
     for name, folder, asked in runs(model, method):
+        if device and (fit.read(folder) or {}).get("device", device) != device:
+            continue
         told, _ = events.since(folder / "events.jsonl", 0)
         if seconds := seconds_per_step(told):
             speeds = [event.values.get("tokens_per_second") for event in told if event.kind == "loss"]

@@ -14,8 +14,7 @@ from pipeline.schema import TrainConfig, settings
 from pipeline.terminal import out
 
 Answer = tuple[Any, int]
-GB = 10**9
-PERCENTILES = ("p90", "p95", "p99", "max")
+GB, ON_DISK = machines.GIB, 10**9
 
 
 def add(verb: Callable[[str, Callable[[Any], Answer], str], ArgumentParser]) -> None:
@@ -33,22 +32,10 @@ def estimate_verb(asked: Any) -> Answer:
     run = config.read(asked.config, overrides)
     wanted, named = run.config, run.named()
     rows = inspection.inspect(run.source, named, wanted.max_length, wanted.loss_on, counting.SAMPLE)
-    found = forecast.of(wanted, named, lengths(rows), rows["train"], asked.machine)
+    found = forecast.of(wanted, named, inspection.lengths(rows), rows["train"], asked.machine)
     if not asked.json:
         show(found)
     return found, 0
-
-
-def lengths(inspected: Mapping[str, Any]) -> dict[str, float] | None:
-    """What an inspection counted, as forecast.of wants it: of the rows that are learned from, in tokens; a sample stands
-    for all. None where nothing was counted."""
-    counted, rows = inspected["statistics"], int(inspected["train"])
-    if not counted or not rows:
-        return None
-    mean = counted["tokens"] / counted["rows"]
-    told = {"rows": rows, "tokens": round(mean * rows), "mean": mean, "validation": inspected["validation"]}
-    longest = {name: counted["lengths"][name] for name in PERCENTILES}
-    return {**told, **longest, "learned": counted["learned_share"] or 1.0}
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -66,7 +53,9 @@ def show(found: Mapping[str, Any]) -> None:
     out.print(terms)
     if told := found["corrected"]:
         out.print(f"as the probe of {told['run']} measured it", style="dim", markup=False)
-    out.print(f"RAM {ram['peak'] / GB:.2f} GB{_of(ram['of'])}, disk {disk['needed'] / GB:.2f} GB{_of(disk['free'])}")
+    out.print(
+        f"RAM {ram['peak'] / GB:.2f} GB{_of(ram['of'])}, disk {disk['needed'] / ON_DISK:.2f} GB{_of(disk['free'], ON_DISK)}"
+    )
     if seconds := found["seconds"]:
         by = f"by {seconds['run']}" if seconds["run"] else "by formula"
         out.print(f"time {terminal.duration(seconds['total'])} ({by})", markup=False)
@@ -81,5 +70,5 @@ def show(found: Mapping[str, Any]) -> None:
     out.print(others)
 
 
-def _of(size: int | None) -> str:
-    return "" if size is None else f" of {size / GB:.2f}"
+def _of(size: int | None, unit: int = GB) -> str:
+    return "" if size is None else f" of {size / unit:.2f}"

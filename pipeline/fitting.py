@@ -108,7 +108,9 @@ class Said:
             changes = forecast.helping(config, self.base, self.lengths, self.where, self.correction)
         said = " Or: ".join(f"{change['sentence']}." for change in changes)
         said = said or "Choose a smaller base, memory 4-bit or a smaller max_length."
-        return Refused(f"{what}: {_size(probe.room())} of memory are too little. Start a new run with a change: {said}")
+        return Refused(
+            f"{what}: {machines.in_words(probe.room())} of memory are too little. Start a new run with a change: {said}"
+        )
 
 
 def lengths(rows: Any) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def tell(job: Job, found: dict[str, Any], text: str, note: bool) -> None:
 
 def _needs(found: dict[str, Any]) -> str:
     what = f"At the longest rows ({found['longest']:,} tokens, {found['micro_batch']} at a time)"
-    return f"{what} training needs {_size(found['measured_bytes'])} of {_size(probe.room())}"
+    return f"{what} training needs {machines.in_words(found['measured_bytes'])} of {machines.in_words(probe.room())}"
 
 
 def _fewer(rows: int, found: dict[str, Any]) -> str:
@@ -172,7 +174,3 @@ def _fewer(rows: int, found: dict[str, Any]) -> str:
         f"Instead of {rows} rows only {found['micro_batch']} at a time are held in memory, and the gradients of {parts} such "
         f"parts are added up: a step learns from {found['batch_size']} rows as before."
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.3g} GB"

@@ -114,7 +114,7 @@ def correction(config: TrainConfig, base: Base, where: Machine) -> Correction | 
     """How far an earlier run's probe on this machine was from what is forecast for it; None where there was none."""
     if where.key != machines.HERE:
         return None
-    before = earlier.measured(base.name, config.method, config.held, "cpu" if where.kind == "cpu" else where.name)
+    before = earlier.measured(base.name, config.method, config.held, where.device)
     if before is None:
         return None
     then = dataclasses.replace(before.run.config, micro_batch=before.micro_batch)

@@ -6,7 +6,7 @@ Heavy imports (the tokenizer) happen only when a model is named.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline import counting, dataset, statistics
@@ -178,3 +178,17 @@ def find_row(prepared: Prepared, number: int | None) -> Row:
     if said:
         raise UserError(f"Row {number} is not used: {said}")
     raise UserError(f"There is no row {number}; the file has rows 1 to {prepared.rows}.")
+
+
+def lengths(inspected: Mapping[str, Any]) -> dict[str, float] | None:
+    """What an inspection counted of the rows that are learned from, as a forecast wants it, in tokens. None where nothing was
+    counted. A sample stands for all, but for the longest: of that only the limit is known."""
+    counted, rows = inspected["statistics"], int(inspected["train"])
+    if not counted or not rows:
+        return None
+    mean = counted["tokens"] / counted["rows"]
+    told = {"rows": rows, "tokens": round(mean * rows), "mean": mean, "validation": inspected["validation"]}
+    longest = {name: counted["lengths"][name] for name in ("p90", "p95", "p99", "max")}
+    if counted["sample"]:
+        longest["max"] = max(longest["max"], counted["max_length"])
+    return {**told, **longest, "learned": counted["learned_share"] or 1.0}

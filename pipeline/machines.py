@@ -2,7 +2,7 @@
 
 The named ones' figures are from their vendor's data sheets: 16-bit matrix products that add up in 32 bit, dense; 32-bit ones
 outside the matrix units, as torch computes them by default; memory bandwidth. Memory is what torch says of one on Linux,
-which is a little less than what is printed on its box; the T4's is that of its notebooks (14.748 GB).
+which is a little less than what is printed on its box; the T4's is that of its notebooks (14.748 GiB, there called GB).
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ class Machine:
     def kind(self) -> str:
         return "gpu" if self.capability else "cpu"
 
+    @property
+    def device(self) -> str:
+        """As fit.json names it."""
+        return self.name if self.capability else "cpu"
+
 
 def _gpu(
     key: str, name: str, gib: float, capability: Capability, half: float, single: float, bandwidth: float
@@ -56,7 +61,7 @@ def _gpu(
 
 
 T4 = Machine(
-    "t4", "T4", 14_748_000_000, (7, 5), 65 * TERA, 8.1 * TERA, 320 * GIGA, ram=15 * GIGA, disk=50 * GIGA
+    "t4", "T4", int(14.748 * GIB), (7, 5), 65 * TERA, 8.1 * TERA, 320 * GIGA, ram=15 * GIGA, disk=50 * GIGA
 )  # RAM and disk of the Space this is made for
 NAMED: dict[str, Machine] = {
     machine.key: machine
@@ -164,6 +169,11 @@ def cpu_speed() -> float:
         torch.mm(a, b)
         done += 1
     return 2 * MATRIX**3 * done / passed
+
+
+def in_words(memory: float) -> str:
+    """Bytes of memory in the gigabytes that its makers and drivers count in, which are 2^30."""
+    return f"{memory / GIB:.1f} GB" if memory >= GIB else f"{round(memory / 2**20)} MB"
 
 
 def _existing(folder: Path) -> Path:

@@ -358,8 +358,9 @@ def test_the_timer_stops_once_nothing_works(make_run, at_once):
     assert skipped(changed["curve"])
 
 
-def test_all_who_watch_a_run_share_one_drawing(make_run):
+def test_all_who_watch_a_run_share_one_drawing(make_run, monkeypatch):
     """For a moment; whoever does something to the run sees it as it is then, and so does everybody else."""
+    monkeypatch.setattr(watch, "LATELY_SECONDS", 60.0)
     folder = told_run(make_run())
     drawn = watch._shared(OWNER, folder.name)[0]
     assert watch._shared(OWNER, folder.name)[0] is drawn
@@ -367,8 +368,9 @@ def test_all_who_watch_a_run_share_one_drawing(make_run):
     tell(folder, "note", text="Something new.")
     assert "Something new." in shown(folder)["panel"]
     assert "Something new." in watch._shared(OWNER, folder.name)[0]["panel"]
-    time.sleep(watch.LATELY_SECONDS + 0.1)
-    assert watch._shared(OWNER, folder.name)[0] is not drawn
+    last = watch._shared(OWNER, folder.name)[0]
+    monkeypatch.setattr(watch, "LATELY_SECONDS", 0.0)
+    assert watch._shared(OWNER, folder.name)[0] is not last
 
 
 # --- the buttons, for real

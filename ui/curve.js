@@ -91,8 +91,8 @@ function draw() {
 }
 
 watch('value', () => {
-  draw();
   if (props.value?.pulse) document.querySelector('#train-behind')?.click();
+  draw();
 });
 new ResizeObserver(draw).observe(canvas);
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });

@@ -6,18 +6,21 @@ What colour says in the bar, patterns, the order of the legend and numbers say t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
 from pipeline.machines import HERE
+from pipeline.machines import in_words as size
 from ui import pictures, texts
 
 Forecast = Mapping[str, Any]
+RECKONED, KNOWN = 0.8, 0.95  # share of the memory beyond which it only just fits: by formula, by what was measured
 
 
-def size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+def on_disk(count: float) -> str:
+    """Bytes in the gigabytes that disks are sold in."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{round(count / 1e6)} MB"
 
 
 def about(seconds: float) -> str:
@@ -39,7 +42,10 @@ def machine(found: Forecast) -> str:
 def verdict(found: Forecast) -> str:
     """Whether it fits, in a sentence, and what else is too small there."""
     its = found["machine"]
-    wording, level = (texts.FITS, "good") if found["fits"] else (texts.FITS_NOT, "bad")
+    close = found["peak"] > (KNOWN if found["corrected"] else RECKONED) * its["memory"]
+    wording, level = (texts.FITS_JUST, "warn") if close else (texts.FITS, "good")
+    if not found["fits"]:
+        wording, level = texts.FITS_NOT, "bad"
     kind = texts.GPU_MEMORY if its["kind"] == "gpu" else texts.FREE_MEMORY
     said = wording.format(machine=machine(found), peak=size(found["peak"]), memory=size(its["memory"]), kind=kind)
     lines = [f'<p class="fits {level}">{pictures.SIGNS[level]} {escape(said)}</p>']
@@ -57,7 +63,8 @@ def changes(found: Forecast) -> str:
         f"{escape(texts.CHANGE.format(change=change['sentence'], peak=size(change['peak'])))}</button> "
         for change in found["changes"]
     )
-    return f'<p class="changes">{escape(texts.MAKES_IT_FIT)} {buttons}</p>'
+    on = texts.MAKES_IT_FIT.format(machine=machine(found))
+    return f'<p class="changes">{escape(on)} {buttons}</p>'
 
 
 def shortages(found: Forecast) -> list[str]:
@@ -66,7 +73,7 @@ def shortages(found: Forecast) -> list[str]:
     if found["machine"]["kind"] == "gpu" and ram["of"] is not None and ram["peak"] > ram["of"]:
         said.append(texts.RAM_SHORT.format(need=size(ram["peak"]), of=size(ram["of"])))
     if not disk["fits"]:
-        said.append(texts.DISK_SHORT.format(need=size(disk["needed"]), free=size(disk["free"] or 0)))
+        said.append(texts.DISK_SHORT.format(need=on_disk(disk["needed"]), free=on_disk(disk["free"] or 0)))
     return said
 
 
@@ -90,7 +97,8 @@ def bar(found: Forecast) -> str:
     )
     edge = f'<b style="left:{100 * whole / scale:.2f}%"></b>' if found["peak"] > whole else ""
     legend = "".join(
-        f'<li><i class="part-{place}"></i>{escape(name)} <b>{size(bytes_)}</b></li>' for place, name, bytes_ in terms
+        f'<li title="{escape(texts.MEMORY_TERMS.get(name, ""))}"><i class="part-{place}"></i>{escape(name)} <b>{size(bytes_)}</b></li>'
+        for place, name, bytes_ in terms
     )
     said = ", ".join(f"{name} {size(bytes_)}" for _, name, bytes_ in terms)
     words = texts.BAR_SAID.format(peak=size(found["peak"]), memory=size(whole), machine=machine(found), parts=said)
@@ -126,16 +134,19 @@ def _corrected(found: Forecast) -> str:
 def details(here: Forecast, found: Forecast) -> str:
     """RAM, disk and time in a line each, what the parts of the memory are, and how the machines fare with these settings."""
     ram, disk, on_gpu = found["ram"], found["disk"], found["machine"]["kind"] == "gpu"
-    parts = ", ".join(f"{name} {size(count)}" for name, count in disk["terms"].items() if count)
-    known = [(texts.TIME, takes(found)), (texts.DISK, _of(texts.OF_FREE, disk["needed"], disk["free"]) + f": {parts}")]
+    parts = ", ".join(f"{name} {on_disk(count)}" for name, count in disk["terms"].items() if count)
+    known = [
+        (texts.TIME, takes(found)),
+        (texts.DISK, _of(texts.OF_FREE, on_disk, disk["needed"], disk["free"]) + f": {parts}"),
+    ]
     if on_gpu:  # on a CPU it is the memory above
-        known.append((texts.RAM, _of(texts.OF_WHOLE, ram["peak"], ram["of"])))
+        known.append((texts.RAM, _of(texts.OF_WHOLE, size, ram["peak"], ram["of"])))
     told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in known)
     return f'<dl class="room">{told}</dl>{machines(here, found)}{explained(found)}'
 
 
-def _of(wording: str, need: float, there: float | None) -> str:
-    return texts.NEEDS.format(need=size(need)) if there is None else wording.format(need=size(need), there=size(there))
+def _of(wording: str, say: Callable[[float], str], need: float, there: float | None) -> str:
+    return texts.NEEDS.format(need=say(need)) if there is None else wording.format(need=say(need), there=say(there))
 
 
 def explained(found: Forecast) -> str:

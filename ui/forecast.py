@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from gradio.components import Component
 
-from pipeline import machines
+from pipeline import earlier, inspection, jobs, machines
 from pipeline.errors import UserError
 from pipeline.schema import Source, TrainConfig, to_json
 from ui import access, children, data, errors, fits, plan, settings, texts
@@ -45,6 +45,7 @@ CHANGE = """element.addEventListener('click', (event) => {
   document.body.dataset.change = button.dataset.change;
   document.querySelector('#train-change').click();
 });"""
+PENDING = '<i class="pending"></i>'
 CHANGED = "(said, ...form) => [document.body.dataset.change, ...form]"
 
 
@@ -85,7 +86,9 @@ def draw(verdict: gr.HTML) -> Parts:
 def choices() -> list[tuple[str, str]]:
     """(label, key) of this machine and of the others by name."""
     named = machines.NAMED.values()
-    others = [(texts.MACHINE_CHOICE.format(name=each.name, memory=fits.size(each.memory)), each.key) for each in named]
+    others = [
+        (texts.MACHINE_CHOICE.format(name=each.name, memory=machines.in_words(each.memory)), each.key) for each in named
+    ]
     return [(texts.HERE, machines.HERE), *others]
 
 
@@ -139,7 +142,8 @@ async def forecast(
         return
     asking = asyncio.ensure_future(asyncio.to_thread(_shown, asked, machine or machines.HERE))
     if not (await asyncio.wait({asking}, timeout=PATIENCE_SECONDS))[0]:
-        yield _said(texts.FORECASTING, await asyncio.to_thread(plan.takes, *asked)), "", ""
+        # what was said before stays, but pale: the page does not jump
+        yield _said(texts.FORECASTING, await asyncio.to_thread(plan.takes, *asked)) + PENDING, gr.skip(), gr.skip()
     yield await asking
 
 
@@ -164,10 +168,11 @@ def _shown(asked: Question, machine: str) -> tuple[str, str, str]:
         there = told(asked, machine)
     except UserError:
         return _said(texts.NO_FORECAST, plan.takes(*asked) or texts.TIME_UNKNOWN), "", ""
-    anyway = "" if here["fits"] else texts.START_ALL_THE_SAME
-    verdict = f"{fits.verdict(here)}<p>{escape(fits.takes(here))}</p>{_said(anyway)}"
-    elsewhere = fits.verdict(there) if machine != machines.HERE else ""
-    return verdict, elsewhere + fits.changes(there) + fits.bar(there), fits.details(here, there)
+    fewer = any(each["set"].keys() == {"micro_batch"} for each in here["changes"])
+    anyway = texts.START_ALL_THE_SAME if fewer else ""
+    verdict = f'<div role="status">{fits.verdict(here)}<p>{escape(fits.takes(here))}</p>{_said(anyway)}</div>'
+    ours = fits.changes(here) + fits.verdict(there) if machine != machines.HERE else ""
+    return verdict, ours + fits.changes(there) + fits.bar(there), fits.details(here, there)
 
 
 def _said(*lines: str) -> str:
@@ -184,7 +189,8 @@ def told(asked: Question, machine: str) -> dict[str, Any]:
         "model": to_json(plan.named(asked.model, asked.config)), "config": to_json(asked.config), "lengths": _lengths(asked),
         "machine": machine,
     }  # fmt: skip
-    key, now = json.dumps(question), time.monotonic()
+    runs = [(run["run"], run["status"]) for run in jobs.listing()[: earlier.LOOKED_AT]]  # what tells pace and memory
+    key, now = json.dumps([question, runs]), time.monotonic()
     when, found = _told.get(key, (-FRESH_SECONDS, {}))
     if now - when > FRESH_SECONDS or not found:
         found = children.COUNTER.ask("forecast", FORECAST_SECONDS, **question)
@@ -196,7 +202,7 @@ def told(asked: Question, machine: str) -> dict[str, Any]:
 
 def _lengths(asked: Question) -> dict[str, float] | None:
     try:
-        return plan.lengths(plan.inspected(*asked)) if asked.source else None
+        return inspection.lengths(plan.inspected(*asked)) if asked.source else None
     except UserError:  # the Data tab says what is wrong with them
         return None
 

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline import fit, jobs
+from pipeline import fit, jobs, machines
 from pipeline.curves import packed, thin
 from pipeline.events import JobView, View
 from pipeline.methods import METHODS
@@ -259,7 +259,7 @@ def _facts(seen: Picture) -> str:
         found.append(_fact(f"{values['tokens_per_second']:,.0f}", texts.FACT_SPEED))
     for name, wording in (("memory_bytes", texts.FACT_MEMORY), ("gpu_bytes", texts.FACT_GPU)):
         if values.get(name):
-            found.append(_fact(f"{values[name] / 2**30:.1f} GB", wording))
+            found.append(_fact(machines.in_words(values[name]), wording))
     return f'<ul class="facts">{"".join(found)}</ul>' if found else ""
 
 

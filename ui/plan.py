@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import config, earlier, home, methods
+from pipeline import config, earlier, home, inspection, methods
 from pipeline.errors import UserError
 from pipeline.schema import Model, Run, Source, TrainConfig, to_json
 from ui import access, children, errors, fits, live, settings, texts
@@ -136,28 +136,10 @@ def takes(source: Source | None, model: str, wanted: TrainConfig) -> str:
         found = inspected(source, model, wanted)
     except UserError:  # the Data tab says what is wrong with the rows
         return ""
-    told = lengths(found)
+    told = inspection.lengths(found)
     tokens = min(told["mean"], wanted.max_length) if told else None
     seconds = wanted.steps(int(found["train"])) * earlier.step_seconds(before, wanted.batch_size, tokens)
     return texts.TIME_KNOWN.format(time=fits.about(seconds), run=before.run)
-
-
-def lengths(found: Mapping[str, Any]) -> dict[str, float] | None:
-    """What the Data tab counted, as forecast.of wants it: of the rows that are learned from, in tokens; a sample stands
-    for all. None where nothing was counted."""
-    counted, rows = found["statistics"], int(found["train"])
-    if not counted or not rows:
-        return None
-    longest = {name: counted["lengths"][name] for name in ("p90", "p95", "p99", "max")}
-    mean, learned = counted["tokens"] / counted["rows"], counted["learned_share"] or 1.0
-    told = {
-        "rows": rows,
-        "tokens": round(mean * rows),
-        "mean": mean,
-        "learned": learned,
-        "validation": found["validation"],
-    }
-    return {**told, **longest}
 
 
 def count(run: Run, stop: threading.Event) -> AsyncIterator[list[dict[str, Any]]]:

@@ -122,7 +122,7 @@ def catch_up(request: gr.Request, profile: gr.OAuthProfile | None, run: str | No
     before = seen or {}
     updates = _updates(who, run, before, *_shared(who, run))
     turned = updates[-1]["status"] != before.get("status")
-    offered = _lately(("choices", who.owner), lambda: runs.choices(who)) if turned else ()
+    offered = _lately(("choices", who.owner, updates[-1]["status"]), lambda: runs.choices(who)) if turned else ()
     return [*updates, gr.Dropdown(choices=offered) if turned else gr.skip()]
 
 
@@ -136,7 +136,8 @@ def _updates(who: Visitor, run: str | None, before: Seen, drawn: dict[str, Any],
     updates = [gr.skip() if before.get(name) == now[name] else _update(name, drawn) for name in DRAWN]
     same, table = now == before, gr.skip()
     if any(now[name] != before.get(name) for name in TURNS):
-        table = _lately(("table", *_key(who, run)), lambda: runs_table.draw(who, run), anew=not before)
+        turns = tuple(now[name] for name in TURNS)
+        table = _lately(("table", *_key(who, run), *turns), lambda: runs_table.draw(who, run), anew=not before)
     timer = gr.skip() if drawn["working"] else gr.Timer(active=False)
     return [*updates, table, timer if same else gr.Timer(active=True), now]
 
@@ -162,7 +163,8 @@ def _lately(key: tuple[Any, ...], make: Callable[[], Any], anew: bool = False) -
         for old in [each for each, (made, _) in _made.items() if (anew and each == key) or now - made > LATELY_SECONDS]:
             del _made[old]
         if key not in _made:
-            _made[key] = (time.monotonic(), make())
+            made = make()
+            _made[key] = (time.monotonic(), made)
         return _made[key][1]
 
 

@@ -25,7 +25,7 @@ from pipeline import events
 from pipeline.schema import Event
 from tests.conftest import EXAMPLES, new_run, serve_app
 
-POINTS, LOOKS = 5000, 50
+POINTS, LOOKS = 5000, 500
 MOST_CPU, MOST_SECONDS = 0.30, 0.5  # of one core; 95 % of the answers
 TRAINING = """
 import sys, time
@@ -43,7 +43,7 @@ with FileLock(folder / "lock"):
 
 
 def told(folder: Path, step: int) -> None:
-    """One step, as a training tells it; every hundredth with a look at the validation rows and their answers."""
+    """One step, as a training tells it; every tenth with a look at the validation rows and their answers."""
     file, seconds = folder / "events.jsonl", time.time()
     speed = {
         "learning_rate": 2e-4,
@@ -97,7 +97,9 @@ class Visitor(threading.Thread):
             self.seconds.append(time.monotonic() - begun)
             if "pulse" in curve:
                 self.caught_up += 1
+                begun = time.monotonic()
                 self.ask("catch_up")
+                self.seconds.append(time.monotonic() - begun)
 
     def ask(self, name: str) -> list:
         fn = self.fns[name]
@@ -187,7 +189,7 @@ def main(visitors: int = 60, seconds: float = 30) -> int:
         found = measure(Path(place) / "home", visitors, seconds)
     for name, value in found.items():
         print(f"{name:20} {value:10.3f}")
-    passed = found["cpu"] <= MOST_CPU and found["p95"] <= MOST_SECONDS
+    passed = found["cpu"] <= MOST_CPU and found["p95"] <= MOST_SECONDS and found["caught_up"] > 0
     print("PASS" if passed else "FAIL")
     return 0 if passed else 1
 

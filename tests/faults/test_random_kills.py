@@ -1,6 +1,7 @@
 """Kill anything at any moment: no run is lost, none is shown as what it is not, and each ends as if unbroken, bit for bit."""
 
 import collections
+import itertools
 import random
 import sys
 import time
@@ -73,11 +74,9 @@ def unbroken(make_run, **settings) -> Path:
 def kills(make_run, seed: int, number: int) -> collections.Counter:
     """Kill runs of all variants so often in all, finish each, and compare it. Returns where they were killed."""
     chance, moments = random.Random(seed), collections.Counter()
-    variants = list(VARIANTS.values())
+    variants = itertools.cycle(chance.sample(list(VARIANTS.values()), len(VARIANTS)))
     while moments.total() < number:
-        settings = (
-            variants[chance.randrange(len(variants))] if number < MOST else variants[len(moments) % len(variants)]
-        )
+        settings = next(variants)
         whole, broken = unbroken(make_run, **settings), make_run(rows=48, **SETTINGS, **settings)
         expected = dict(jobs.view(whole).curve)
         for moment in sorted(chance.choices(PHASES, k=min(MOST, number - moments.total())), key=PHASES.index):
