@@ -17,6 +17,7 @@ from pathlib import Path
 SEAL = "sealed.json"
 FOLDER = "checkpoints"
 STATE = "trainer_state.json"
+ORDER = "epoch_rng.pth"  # torch's random numbers that put the rows of the epoch in order
 BY_THE_CLOCK = "by_the_clock"
 """A file in a checkpoint that was made because time had passed: it is for going on from, and nothing to choose from."""
 

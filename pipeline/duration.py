@@ -41,10 +41,10 @@ class Work(NamedTuple):
 
 def operations(shape: Shape, work: Work) -> float:
     """Of one step: of the weights and of attention, which looks back at half of the row on average."""
-    weights = shape.linear + shape.vocabulary * shape.hidden
+    weights = shape.linear + shape.active + shape.vocabulary * shape.hidden
     forward = 2 * weights + 2 * shape.layers * shape.hidden * work.row
     passes = 1 + work.reached + (work.reached if work.recompute else 0)
-    return work.tokens * (passes * forward + 2 * work.trained)
+    return work.tokens * (passes * forward + 2 * min(work.trained, weights))
 
 
 def step_on_gpu(shape: Shape, work: Work, flops: float, bandwidth: float) -> float:
@@ -78,7 +78,7 @@ def seconds(
     if one is None:
         return None
     # a look computes each validation row forward only; what is watched meanwhile is not foreseen
-    looks = EVALUATIONS if not config.eval_steps else steps // config.eval_steps
+    looks = steps // config.eval_steps if config.eval_steps else min(EVALUATIONS, steps)
     looked = looks * (lengths or {}).get("validation", validation_rows(rows)) / config.batch_size * one / 3
     return {"total": steps * one + looked, "per_step": one, "from": "formula", "run": None}
 

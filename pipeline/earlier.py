@@ -23,13 +23,15 @@ class Pace(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What the probe of an earlier run measured here: its name, what was asked, bytes, rows in memory, their tokens."""
+    """What the probe of an earlier run measured here: its name, what was asked, bytes, rows in memory, their tokens, and
+    the share of all its tokens that is learned."""
 
     name: str
     run: Run
     peak: int
     micro_batch: int
     longest: int
+    learned: float = 1.0
 
 
 def runs(model: str, method: str) -> Iterator[tuple[str, Path, Run]]:
@@ -67,7 +69,7 @@ def pace(model: str, method: str, device: str = "") -> Pace | None:
 def seconds_per_step(told: Iterable[Event]) -> float | None:
     """Of a training's steps so far, looks at the validation rows and checkpoints among them; None before two were told.
 
-    What was resumed counts by its own steps; the time in between does not.
+    What was resumed counts by its own steps; the time in between does not, nor does a clock that was set back.
     """
     seconds, steps = 0.0, 0
     before: Event | None = None
@@ -75,7 +77,7 @@ def seconds_per_step(told: Iterable[Event]) -> float | None:
         if event.job == "train" and event.kind == "started":
             before = None
         elif event.job == "train" and event.kind == "loss" and event.step is not None:
-            if before and before.step is not None and event.step > before.step:
+            if before and before.step is not None and event.step > before.step and event.time > before.time:
                 seconds, steps = seconds + event.time - before.time, steps + event.step - before.step
             before = event
     return seconds / steps if steps else None
@@ -97,5 +99,6 @@ def measured(model: str, method: str, held: str, device: str) -> Measured | None
         found: dict[str, Any] = fit.read(folder) or {}
         peak, longest = found.get("measured_bytes"), found.get("longest")
         if peak and longest and asked.config.held == held and found.get("device") == device:
-            return Measured(name, asked, int(peak), int(found["micro_batch"]), int(longest))
+            share = float(found.get("learned") or 1.0)  # a run of an older version does not tell it
+            return Measured(name, asked, int(peak), int(found["micro_batch"]), int(longest), share)
     return None

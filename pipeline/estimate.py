@@ -27,7 +27,8 @@ MICRO_BATCH_ON_GPU = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model decides its memory. `linears` are (out, in, how many) of its linear layers without the head."""
+    """What of a model decides its memory. `linears` are (out, in, how many) of its linear layers without the head;
+    `active` the weights in stacks of matrices, as a mixture's experts are, that each token goes through."""
 
     layers: int
     hidden: int
@@ -37,6 +38,7 @@ class Shape:
     vocabulary: int
     linears: tuple[tuple[int, int, int], ...]
     others: int
+    active: int = 0
 
     @property
     def linear(self) -> int:
@@ -83,7 +85,10 @@ class Forecast:
 
 
 def shape_of(config: Any, base: Any) -> Shape:
-    """The shape of a model, from its config and itself on the meta device: no weight is read."""
+    """The shape of a model, from its config and itself on the meta device: no weight is read.
+
+    Raises ValueError for a size below 1.
+    """
     text = config.get_text_config()
     head, linear = base.get_output_embeddings(), 0
     found: dict[tuple[int, ...], int] = {}
@@ -92,17 +97,41 @@ def shape_of(config: Any, base: Any) -> Shape:
             size = tuple(module.weight.shape)
             found[size] = found.get(size, 0) + 1
             linear += size[0] * size[1]
-    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
-    keys = int(getattr(text, "num_key_value_heads", None) or heads) * (
-        getattr(text, "head_dim", None) or hidden // heads
-    )
-    wide = next((w for n in ("intermediate_size", "ffn_dim", "n_inner") if (w := getattr(text, n, None))), 4 * hidden)
+    layers, hidden, vocabulary = (_size(text, name) for name in ("num_hidden_layers", "hidden_size", "vocab_size"))
+    heads = plain(text, "num_attention_heads") or 1
+    keys = (plain(text, "num_key_value_heads") or heads) * (plain(text, "head_dim") or hidden // heads)
+    wide = next((w for n in ("intermediate_size", "ffn_dim", "n_inner") if (w := plain(text, n))), 4 * hidden)
     return Shape(
-        layers=int(text.num_hidden_layers), hidden=hidden, keys=keys, intermediate=int(wide),
-        gated=any("gate" in name for name, _ in base.named_modules()), vocabulary=int(text.vocab_size),
+        layers=layers, hidden=hidden, keys=keys, intermediate=wide,
+        gated=any("gate" in name for name, _ in base.named_modules()), vocabulary=vocabulary,
         linears=tuple((out, into, count) for (out, into), count in sorted(found.items())),
         others=sum(p.numel() for p in base.parameters()) - linear,
+        active=_active(base, plain(text, "num_experts_per_tok") or plain(text, "top_k_experts")),
     )  # fmt: skip
+
+
+def plain(text: Any, name: str) -> int | None:
+    """A size in a config: the largest where each layer has its own; None where it says none, or none for all layers."""
+    try:
+        found = getattr(text, name, None)
+    except RuntimeError:  # of layers that differ
+        return None
+    if isinstance(found, list | tuple):
+        return max(map(int, found), default=None)
+    return None if found is None else int(found)
+
+
+def _size(text: Any, name: str) -> int:
+    found = plain(text, name)
+    if found is None or found < 1:
+        raise ValueError(f"its config says {name} {found}")
+    return found
+
+
+def _active(base: Any, chosen: int | None) -> int:
+    """Weights in stacks of matrices that a token goes through: of experts, one matrix each, the chosen ones."""
+    stacks = [p for p in base.parameters() if p.dim() == 3]
+    return sum(p.numel() // p.shape[0] * min(chosen or p.shape[0], p.shape[0]) for p in stacks)
 
 
 def weights(shape: Shape, held: str) -> int:

@@ -61,8 +61,8 @@ class Fitting(TrainerCallback):
             smaller = [{"from": rows, "to": tried, "step": 0, "why": "probe"}] if tried < rows else []
             found = {
                 "micro_batch": tried, "batch_size": batch, "device": probe.device(), "forecast_bytes": said.peak(tried),
-                "measured_bytes": None, "longest": told["max"], "seconds_per_step": None,
-                "halved": [*before, *smaller],
+                "measured_bytes": None, "longest": told["max"], "learned": round(told["learned"], 4),
+                "seconds_per_step": None, "halved": [*before, *smaller],
             }  # fmt: skip
             fit.write(self.job.folder, found)  # who finds this process killed knows with how many rows it was
             if needed := probe.measured(self.trainer, longest(loader, tried), tried < batch):
@@ -72,7 +72,7 @@ class Fitting(TrainerCallback):
 
 
 class Said:
-    """What is forecast of a run on this machine: nothing where its base can't be counted without loading it."""
+    """What is forecast of a run on this machine: nothing where it can't be counted without loading its base. Never an error."""
 
     def __init__(self, run: Run, lengths: dict[str, Any]) -> None:
         self.run, self.lengths, self.where = run, lengths, machines.here()
@@ -83,10 +83,11 @@ class Said:
 
     def peak(self, rows: int) -> int | None:
         """Bytes with so many rows in memory at once."""
-        if self.base is None:
-            return None
-        found = forecast.peak(fit.with_rows(self.run.config, rows), self.base, self.lengths, self.where)
-        return forecast.corrected(found, self.correction).peak
+        if self.base is not None:
+            with contextlib.suppress(UserError):
+                found = forecast.peak(fit.with_rows(self.run.config, rows), self.base, self.lengths, self.where)
+                return forecast.corrected(found, self.correction).peak
+        return None
 
     def to_try(self, rows: int) -> Iterator[int]:
         """Micro-batches from `rows` down to 1.
@@ -105,7 +106,8 @@ class Said:
         """Not even one row at a time: how much memory there is, and the changes that would help."""
         config, changes = fit.with_rows(self.run.config, 1), []
         if self.base is not None:
-            changes = forecast.helping(config, self.base, self.lengths, self.where, self.correction)
+            with contextlib.suppress(UserError):
+                changes = forecast.helping(config, self.base, self.lengths, self.where, self.correction)
         said = " Or: ".join(f"{change['sentence']}." for change in changes)
         said = said or "Choose a smaller base, memory 4-bit or a smaller max_length."
         return Refused(
@@ -134,26 +136,22 @@ def go_on_with_fewer(job: Job, run: Run, step: int) -> None:
     found = fit.read(job.folder)
     less = fit.smaller(found["micro_batch"], run.config.batch_size) if found else 0
     if not found or not less:
-        said = Said(run, {"max": found["longest"]} if found else {})
+        told = {"max": found["longest"], "learned": found.get("learned", 1.0)} if found else {}
+        said = Said(run, told)
         raise said.refusal(f"Memory ran out at step {step} with one row at a time")
     job.begin()
-    _halve(job, found, less, step, "step", f"Memory ran out at step {step}")
+    changed = fit.halve(job.folder, found, less, step, "step")
+    tell(job, changed, f"Memory ran out at step {step}. {_fewer(found['micro_batch'], changed)}", True)
 
 
 def go_on_after_kill(job: Job) -> None:
-    """Half the rows where the kernel ended this run for lack of memory, as the job's first event tells."""
+    """Tell of the fewer rows with which a run goes on that the kernel ended; its first event says so."""
     state, found = jobs.view(job.folder).jobs.get("train"), fit.read(job.folder)
     less, step = (state.values.get(name) for name in ("next_rows", "killed_step")) if state else (None, None)
-    if found and type(less) is int and 0 < less < found["micro_batch"] and found["batch_size"] % less == 0:
+    if found and found["halved"] and less == found["micro_batch"]:
         where = f"at step {step}" if step else "before its first step"
-        _halve(job, found, less, step or 0, "killed", f"The system ended it for lack of memory {where}")
-
-
-def _halve(job: Job, found: dict[str, Any], less: int, step: int, why: str, what: str) -> None:
-    halved = [*found["halved"], {"from": found["micro_batch"], "to": less, "step": step, "why": why}]
-    changed = {**found, "micro_batch": less, "measured_bytes": None, "seconds_per_step": None, "halved": halved}
-    fit.write(job.folder, changed)
-    tell(job, changed, f"{what}. {_fewer(found['micro_batch'], changed)}", True)
+        what = f"The system ended it for lack of memory {where}"
+        tell(job, found, f"{what}. {_fewer(found['halved'][-1]['from'], found)}", True)
 
 
 def tell(job: Job, found: dict[str, Any], text: str, note: bool) -> None:

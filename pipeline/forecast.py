@@ -118,7 +118,7 @@ def correction(config: TrainConfig, base: Base, where: Machine) -> Correction | 
     if before is None:
         return None
     then = dataclasses.replace(before.run.config, micro_batch=before.micro_batch)
-    found = peak(then, base, {"max": before.longest}, where)
+    found = peak(then, base, {"max": before.longest, "learned": before.learned}, where)
     at_run = sum(size for name, size in found.terms.items() if name in MEASURED_AT)
     if not at_run:
         return None

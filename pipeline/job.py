@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline import checkpoints, device, events, oom
+from pipeline import checkpoints, device, events, fit, oom
 from pipeline.errors import Refused, UserError
 from pipeline.events import JobView
 from pipeline.schema import FINAL_KINDS, Event
@@ -59,7 +59,10 @@ class Job:
         state = before.jobs.get(self.name, JobView())
         gone = before.current == self.name and not state.ended and state.pid != os.getpid()
         rows, less = oom.next_rows(self.folder, state) if gone and oom.killed(self.folder, state) else (0, 0)
-        values: dict[str, Any] = {"killed_step": state.step, "next_rows": less} if less < rows else {}
+        values: dict[str, Any] = {}
+        if less < rows and (found := fit.read(self.folder)):
+            values = {"killed_step": state.step, "next_rows": less}
+            fit.halve(self.folder, found, less, state.step, "killed")
         (self.folder / "control" / oom.ENDED).unlink(missing_ok=True)
         checkpoint = checkpoints.newest(self.folder)
         from_step = checkpoints.step(checkpoint) if checkpoint else 0

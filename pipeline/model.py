@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     HTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
@@ -41,6 +42,11 @@ transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what a person must know is told by our own events
 # 8-bit layers tell with every call that they cast their inputs
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+UNBUILT = (
+    ImportError, NotImplementedError, RuntimeError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError,
+    AssertionError,
+)  # fmt: skip
+"""What building a model from a config of odd values raises; none of it tells what is wrong in a sentence."""
 
 
 def device() -> torch.device:
@@ -134,7 +140,7 @@ def _parameters(config: Any) -> int | None:
     """Counted on the model without its values; shared matrices count once. None where it can't be built like that."""
     try:
         return sum(parameter.numel() for parameter in empty(config).parameters())
-    except (ImportError, NotImplementedError, RuntimeError):
+    except UNBUILT:
         return None
 
 
@@ -261,6 +267,15 @@ def _load(kind: Any, model: Model, **options: Any) -> Any:
         return kind.from_pretrained(model.base, revision=model.revision, trust_remote_code=False, **here, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(unavailable.sentence(model, error)) from error
+    except (StrictDataclassError, LookupError, AttributeError, ArithmeticError) as error:
+        if kind is not AutoConfig:
+            _load(AutoConfig, model)  # which a tokenizer reads as well: says so where that is the reason
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{model.base} can't be loaded: its config.json has a value that can't be ({said}); download it again, or "
+            "choose another model."
+        ) from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):
             raise

@@ -20,7 +20,13 @@ from pipeline import files, fit
 from pipeline.errors import UserError
 from pipeline.events import JobView
 
-WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
+WORDS = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "std::bad_alloc",
+)
 ENDED = "ended"
 MACHINE = Path("/proc/vmstat")
 BOOT, GROUPS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/cgroup")

@@ -10,7 +10,6 @@ import copy
 import ctypes
 import gc
 import math
-import random
 import re
 import resource
 import sys
@@ -20,11 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
-from pipeline import estimate, machines, model, oom
+from pipeline import estimate, machines, model, oom, progress
 
 RESET_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -117,16 +115,11 @@ def unchanged(trainer: Any) -> Iterator[bool]:
 @contextlib.contextmanager
 def randomness() -> Iterator[None]:
     """Random numbers after the block are those that would have come without it."""
-    python, arrays, torch_ = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    stand = progress.randomness()
     try:
         yield
     finally:
-        random.setstate(python)
-        numpy.random.set_state(arrays)
-        torch.set_rng_state(torch_)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
+        progress.set_randomness(stand)
 
 
 def lacked(error: BaseException) -> bool:

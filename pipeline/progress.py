@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import resource
 import sys
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from transformers import TrainerCallback
 
@@ -84,14 +86,32 @@ class Progress(TrainerCallback):
         self.warned: set[str] = set()
         self.ended_early = self.by_the_clock = False
         self.keep, self.saved = max(2, config.keep_checkpoints), 0.0
+        self.drawn: torch.Tensor | None = None  # random numbers with which the order of a resumed epoch was drawn
+        self.order = torch.get_rng_state()  # those of this epoch
+        self.before: tuple[Any, ...] = ()  # those of the step's beginning
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.pace.last = self.saved = time.monotonic()
         args.save_total_limit = None  # they are removed by us, after the seal: see checkpoints.rotate
         _schedule_of_the_whole(kwargs["optimizer"], kwargs["lr_scheduler"])
+        drawn = _checkpoint(args, state) / checkpoints.ORDER
+        self.drawn = torch.load(drawn, weights_only=True) if drawn.is_file() else None
         self._phase("training", state)
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Rows grouped by length are put in order with whatever random numbers come next. transformers draws them anew where
+        an epoch is resumed in its middle, and some rows would be learned twice, others never."""
+        if self.drawn is not None:
+            torch.set_rng_state(self.drawn)
+        self.drawn, self.order = None, torch.get_rng_state()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if args.gradient_accumulation_steps > 1:
+            self.before = randomness()
+
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.job.stop_asked():  # who resumes makes this step again, from its beginning
+            set_randomness(self.before)
         self._hear(args, state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -128,7 +148,7 @@ class Progress(TrainerCallback):
         """Save and end when asked to; never write over a checkpoint that is whole."""
         if self.job.stop_asked():
             control.should_training_stop = True
-            control.should_save = not checkpoints.is_whole(_checkpoint(args, state))
+            control.should_save = state.global_step > 0 and not checkpoints.is_whole(_checkpoint(args, state))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
@@ -176,7 +196,8 @@ class Progress(TrainerCallback):
         if self.samples:
             self.job.emit("samples", step=step, samples=self.samples())
         self._warn("rising", symptoms.rising(looks))
-        if all(loss < before for _, before in looks[:-1]):  # what is best must be there to be kept
+        better = all(loss < before for _, before in looks[:-1] if math.isfinite(before))
+        if math.isfinite(loss) and better:  # what is best must be there to be kept
             control.should_save = not checkpoints.is_whole(_checkpoint(args, state))
         if self.config.early_stopping and symptoms.stale(looks, self.since) >= self.config.early_stopping:
             self.ended_early = control.should_training_stop = True
@@ -190,6 +211,8 @@ class Progress(TrainerCallback):
         checkpoint = _checkpoint(args, state)
         if self.by_the_clock:
             checkpoints.mark(checkpoint)
+        between = float(state.epoch).is_integer()  # two epochs: the next one's order is drawn with what comes now
+        torch.save(torch.get_rng_state() if between else self.order, checkpoint / checkpoints.ORDER)
         checkpoints.seal(checkpoint)
         checkpoints.rotate(self.job.folder, self.keep)
         self.by_the_clock, self.saved = False, time.monotonic()
@@ -240,6 +263,21 @@ def advice(step: int, computed: str, rate: float) -> str:
         return f"{why}: {cure}."
     also = ", or memory 32-bit" if computed != "float32" else ""
     return f"the numbers overflowed. Start a new run with a learning rate ten times smaller ({rate / 10:g}){also}."
+
+
+def randomness() -> tuple[Any, ...]:
+    """Where Python's, numpy's, torch's and CUDA's random numbers stand."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), gpus
+
+
+def set_randomness(stand: tuple[Any, ...]) -> None:
+    python, arrays, tensors, gpus = stand
+    random.setstate(python)
+    numpy.random.set_state(arrays)
+    torch.set_rng_state(tensors)
+    if gpus:
+        torch.cuda.set_rng_state_all(gpus)
 
 
 def _checkpoint(args: Any, state: Any) -> Path:

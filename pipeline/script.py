@@ -69,7 +69,12 @@ def standalone(run: Run, folder: Path) -> str:
     rows = _rows(folder)
     named = run.named(jobs.read_json(folder / "base.json")["revision"])
     config = fit.applied(run.config, folder)
-    facts = {**_told(run, folder), **_base(run, named), **_method(run, named), **_trainer(config, named, rows)}
+    facts = {
+        **_told(run, folder),
+        **_base(run, named),
+        **_method(run, named),
+        **_trainer(config, named, rows, fit.looked(folder)),
+    }
     facts["imports"] = _imports(facts)
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
@@ -130,6 +135,9 @@ def _notes(folder: Path) -> list[str]:
         found.append("The run was stopped before its end; the script trains to the end.")
     if jobs.read_json(folder / "base.json").get("extended"):
         found.append("The run was made longer on the way; the script trains its whole length in one go.")
+    if later := [each["step"] for each in (fit.read(folder) or {"halved": []})["halved"] if each["step"]]:
+        text = f"Memory ran out at step {later[-1]} and fewer rows were held at once from a checkpoint on; the script does so"
+        found.append(f"{text} from its first step, and its weights differ by a little.")
     return found
 
 
@@ -194,12 +202,12 @@ def _method(run: Run, named: Model) -> dict[str, Any]:
     return found
 
 
-def _trainer(config: TrainConfig, named: Model, rows: datasets.DatasetDict) -> dict[str, Any]:
+def _trainer(config: TrainConfig, named: Model, rows: datasets.DatasetDict, looked: int) -> dict[str, Any]:
     """The trainer's arguments, as sft makes them; the best checkpoint is kept by transformers' own rule."""
     validated = len(rows.get("validation", ())) > 0
     sequences = tokens.packed(rows["train"], config.max_length) if config.packing else rows["train"]
     computed = precision.computed(sft.capability(), model.usable_config(named).model_type, config)
-    made = sft.sft_config(config, len(sequences), validated, Path("trained"), computed)
+    made = sft.sft_config(config, len(sequences), validated, Path("trained"), computed, looked)
     plain = SFTConfig("trained", use_cpu=made.use_cpu, bf16=made.bf16, fp16=made.fp16)
     ours = OURS | (set() if validated else {"per_device_eval_batch_size", "eval_steps"})
     ours |= {"optim"} if config.method == "lora+" else set()

@@ -30,11 +30,13 @@ def micro_batch(config: TrainConfig) -> int:
     return estimate.micro_batch(config, model.device().type == "cpu")
 
 
-def sft_config(config: TrainConfig, sequences: int, validated: bool, folder: Path, computed: str) -> SFTConfig:
+def sft_config(
+    config: TrainConfig, sequences: int, validated: bool, folder: Path, computed: str, looked: int = 0
+) -> SFTConfig:
     """TRL's arguments for so many training sequences (rows, or packed rows), with a validation part or without.
 
     `computed` is what precision.computed says. Rows come ready-made: TRL cuts nothing (max_length) and packs nothing
-    (packing), but keeps packed ones apart (padding_free).
+    (packing), but keeps packed ones apart (padding_free). `looked`: validation rows at once, 0 for as many as in training.
     """
     total, micro = config.steps(sequences), micro_batch(config)
     every = config.eval_steps or max(1, round(total / EVALUATIONS))
@@ -46,7 +48,7 @@ def sft_config(config: TrainConfig, sequences: int, validated: bool, folder: Pat
         fp16=computed == "float16",
         activation_checkpointing=recompute(config),
         per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
+        per_device_eval_batch_size=looked or micro,
         gradient_accumulation_steps=config.batch_size // micro,
         num_train_epochs=config.epochs,
         max_steps=total if config.max_steps else -1,

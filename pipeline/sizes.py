@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -54,13 +56,20 @@ class Learned(NamedTuple):
 @functools.lru_cache(maxsize=32)
 def _base(name: str, revision: str | None) -> Base:
     config = model.usable_config(Model(name, revision))
-    text = config.get_text_config()
     try:
         shape = estimate.shape_of(config, model.empty(config))
-    except (ImportError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{name}: its size can't be told before it is loaded ({error}).") from error
+        context = estimate.plain(config.get_text_config(), "max_position_embeddings")
+    except model.UNBUILT as error:
+        raise _untold(name, "its size", error) from error
     stored = getattr(config.dtype or torch.float32, "itemsize", 4)
-    return Base(name, revision, shape, config.model_type, stored, getattr(text, "max_position_embeddings", None))
+    return Base(name, revision, shape, config.model_type, stored, context)
+
+
+def _untold(name: str, what: str, error: Exception) -> UserError:
+    said = " ".join(str(error).split())[:200]
+    return UserError(
+        f"{name}: {what} can't be told before it is loaded ({said}); check its config.json, or choose another model."
+    )
 
 
 def base_of(named: Model) -> Base:
@@ -69,10 +78,16 @@ def base_of(named: Model) -> Base:
 
 
 def learned(base: Base, config: TrainConfig) -> Learned:
-    """What a run trains, counted on the model without values; methods whose tensors are LoRA's are counted once."""
+    """What a run trains, counted on the model without values; methods whose tensors are LoRA's are counted once.
+
+    Raises UserError where the method can't be put on the base.
+    """
     method = "lora" if config.method in LIKE_LORA else config.method
     asked = {name: getattr(config, name) for name in METHODS[method].uses if name not in ("alpha", "lora_plus_ratio")}
-    return _learned(Model(base.name, base.revision, new_tokens=config.new_tokens), TrainConfig(method, **asked))
+    try:
+        return _learned(Model(base.name, base.revision, new_tokens=config.new_tokens), TrainConfig(method, **asked))
+    except model.UNBUILT as error:
+        raise _untold(base.name, f"what {config.method} trains", error) from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -104,37 +119,50 @@ def kept(base: Base, attention: str, frozen: bool) -> tuple[float, float] | None
     `frozen` is a base through which gradients only flow. None for a model that can't be followed without its values, as
     mixtures of experts, whose way depends on them.
     """
-    try:
-        return _kept(base.name, base.revision, "sdpa" if attention == "flash_attention_2" else attention, frozen)
-    except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return None
+    return _kept(base.name, base.revision, "sdpa" if attention == "flash_attention_2" else attention, frozen)
 
 
 COUNTED = (64, 128)  # tokens
 
 
 @functools.lru_cache(maxsize=64)
-def _kept(name: str, revision: str | None, attention: str, frozen: bool) -> tuple[float, float]:
+def _kept(name: str, revision: str | None, attention: str, frozen: bool) -> tuple[float, float] | None:
     config = model.usable_config(Model(name, revision))
-    short, long = (two - one for one, two in zip(*(_saved(config, n, attention, frozen) for n in (1, 2)), strict=True))
+    try:
+        one, two = (_saved(config, layers, attention, frozen) for layers in (1, 2))
+    except model.UNBUILT:
+        return None
+    short, long = (more - less for less, more in zip(one, two, strict=True))
     square = max(0.0, (long / COUNTED[1] - short / COUNTED[0]) / (COUNTED[1] - COUNTED[0]))
     return short / COUNTED[0] - square * COUNTED[0], square
 
 
 def _saved(config: Any, layers: int, attention: str, frozen: bool) -> list[int]:
-    """Bytes that autograd keeps of so many layers of a model without values, for each number of tokens."""
+    """Bytes that autograd keeps in 32 bit of so many layers of a model without values, for each number of tokens."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
     text.num_hidden_layers = layers
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:layers]
-    with FakeTensorMode(), warnings.catch_warnings(action="ignore"):
+    with FakeTensorMode(), warnings.catch_warnings(action="ignore"), _quiet():
         made: Any = AutoModelForCausalLM
-        base = made.from_config(config, attn_implementation=attention).train()
+        base = made.from_config(config, dtype=torch.float32, attn_implementation=attention).train()
         if frozen:
             base.requires_grad_(False)
             base.enable_input_require_grads()
         return [_saved_by(base, tokens) for tokens in COUNTED]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What can't be followed is told by its error; torch would write a traceback as well."""
+    told = logging.getLogger("torch._subclasses.fake_tensor")
+    before = told.level
+    told.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 def _saved_by(base: Any, tokens: int) -> int:

@@ -81,12 +81,12 @@ def _learned(
     look = (lambda: watched.look(adapted, tokenizer, chosen, computed)) if watched else None
     pace = Pace(len(parts["validation"]) / run.config.batch_size / 3, watched.seconds if watched else 0.0)
     progress, fits = Progress(job, run.config, computed, look, pace, since), fitting.Fitting(job, run)
-    config = fit.applied(run.config, job.folder)
-    fits.trainer = trainer = make_trainer(adapted, tokenizer, parts, config, job.folder, [fits, progress])
+    fits.trainer = trainer = make_trainer(adapted, tokenizer, parts, run.config, job.folder, [fits, progress])
     _tell(job, trainer, len(parts["train"]), run.config)
     resume_point = _resume_point(job)
     if _had_enough(resume_point, run.config, since):  # killed between its last look and its end
         trainer.state.global_step = trainer.state.max_steps = checkpoints.step(resume_point)
+        trainer._load_from_checkpoint(str(resume_point))
         return trainer, True
     try:
         trainer.train(resume_from_checkpoint=resume_point and str(resume_point))
@@ -137,13 +137,14 @@ def make_trainer(
     adapted: Any, tokenizer: Any, parts: datasets.DatasetDict, config: TrainConfig, folder: Path, callbacks: list[Any]
 ) -> SFTTrainer:
     """TRL's trainer over ready-made ids and labels, proven to hold exactly those; on a CPU with a faster loss."""
+    config = fit.applied(config, folder)
     rows = tokens.packed(parts["train"], config.max_length) if config.packing else parts["train"]
     validation = parts["validation"] if len(parts["validation"]) else None
     computed = precision.computed(sft.capability(), adapted.config.model_type, config)
     kind = head.Trainer if model.device().type == "cpu" else SFTTrainer
     trainer = kind(
         model=adapted,
-        args=sft.sft_config(config, len(rows), validation is not None, folder, computed),
+        args=sft.sft_config(config, len(rows), validation is not None, folder, computed, fit.looked(folder)),
         train_dataset=rows,
         eval_dataset=validation,
         processing_class=tokenizer,

@@ -5,7 +5,16 @@ import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from bitsandbytes.optim import AdamW8bit
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, OPTConfig
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    Gemma3nTextConfig,
+    Gemma4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    OPTConfig,
+)
 from transformers.optimization import Adafactor
 
 from pipeline import estimate, model
@@ -80,6 +89,59 @@ def scales(base) -> int:
         elif isinstance(module, Linear8bitLt):
             found += size(module.weight.SCB)
     return found
+
+
+def mixture(experts: int, chosen: int) -> Shape:
+    config = MixtralConfig(
+        vocab_size=500, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=experts, num_experts_per_tok=chosen,
+    )  # fmt: skip
+    return estimate.shape_of(config, model.empty(config))
+
+
+def test_a_token_goes_through_the_chosen_experts_alone():
+    """Three matrices of each in each layer; how many others there are does not matter; a dense model has none."""
+    one = 2 * 3 * 64 * 128
+    assert (mixture(4, 1).active, mixture(4, 2).active, mixture(8, 2).active) == (one, 2 * one, 2 * one)
+    assert mixture(8, 2).parameters - mixture(4, 2).parameters >= 4 * one
+    assert estimate.shape_of(OPT_350M, model.empty(OPT_350M)).active == 0
+
+
+OWN = {
+    "vocab_size": 500, "vocab_size_per_layer_input": 500, "hidden_size": 64, "hidden_size_per_layer_input": 8,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [
+        (Gemma4TextConfig(num_hidden_layers=2, intermediate_size=96, global_head_dim=32, **OWN), 96),
+        (
+            Gemma3nTextConfig(
+                num_hidden_layers=2, intermediate_size=[96, 128], laurel_rank=4, num_kv_shared_layers=0,
+                activation_sparsity_pattern=[0.0, 0.0], **OWN,
+            ),
+            128,
+        ),
+    ],
+    ids=["a width of heads that may not be asked for", "a list of widths"],
+)  # fmt: skip
+def test_layers_that_differ_have_a_shape(config, width):
+    """The widest layer stands for all where the config tells each one's; all weights are counted."""
+    base = model.empty(config)
+    shape = estimate.shape_of(config, base)
+    assert (shape.layers, shape.hidden, shape.intermediate) == (2, 64, width)
+    assert shape.keys == 32
+    assert shape.parameters == sum(p.numel() for p in base.parameters())
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "vocab_size", "hidden_size"])
+def test_a_size_below_one_is_none(small, name):
+    config, _ = small
+    base = model.empty(config)
+    with pytest.raises(ValueError, match=f"{name} 0"):
+        estimate.shape_of(LlamaConfig(**{**config.to_dict(), name: 0}), base)
 
 
 @pytest.mark.parametrize("held", ["32-bit", "16-bit", "8-bit", "4-bit"])

@@ -1,5 +1,6 @@
 """Rows in memory at once: as many as fit, fewer where memory runs out, and the same is learned from all of them."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import MambaConfig
 from trl import SFTTrainer
 
 from pipeline import checkpoints, fit, fitting, jobs
@@ -65,6 +67,7 @@ def test_what_does_not_fit_is_halved_before_the_first_step(make_run, short, aske
     assert (found["micro_batch"], found["batch_size"], found["device"]) == (2, 8, "cpu")
     assert found["halved"] == [{"from": 8, "to": 2, "step": 0, "why": "probe"}]
     assert found["measured_bytes"] > 10**8
+    assert 0 < found["learned"] < 1
     assert found["seconds_per_step"] > 0
     (event,) = told(folder, "fit")
     assert event.values == found
@@ -132,6 +135,19 @@ def test_what_is_forecast_to_be_too_much_is_not_tried_on_a_cpu(make_run):
     huge = fitting.Said(asked, {"max": 32})
     huge.peak = lambda rows: rows << 45
     assert list(huge.to_try(8)) == [1]
+
+
+def test_training_needs_no_forecast(make_run, tiny, tmp_path):
+    """Neither a base that can't be counted nor one that the method can't be put on raises anything: all rows are tried."""
+    damaged, other = (Path(shutil.copytree(tiny, tmp_path / name)) for name in ("damaged", "mamba"))
+    config = json.loads((tiny / "config.json").read_text())
+    (damaged / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 0}))
+    MambaConfig(vocab_size=500, hidden_size=64, num_hidden_layers=2).save_pretrained(other)
+    for folder in (damaged, other):
+        said = fitting.Said(dataclasses.replace(jobs.load(make_run()), model=str(folder)), {"max": 32})
+        assert said.peak(8) is None
+        assert list(said.to_try(8)) == [8, 4, 2, 1]
+        assert "Choose a smaller base" in str(said.refusal("Nothing fits"))
 
 
 def test_a_run_that_was_measured_is_not_measured_again(make_run):

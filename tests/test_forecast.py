@@ -1,13 +1,27 @@
 """Will it fit, and how long will it take: counted against the real thing, and what it proposes is tried out."""
 
+import contextlib
 import itertools
 import json
+import logging
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, PhiConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    JambaConfig,
+    LlamaConfig,
+    MambaConfig,
+    MixtralConfig,
+    Phi3Config,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
+    RecurrentGemmaConfig,
+)
 
 from pipeline import (
     __main__,
@@ -160,6 +174,21 @@ FAMILIES = {
     "phi": lambda n: PhiConfig(num_hidden_layers=n, **SMALL),
 }
 ROWS, TOKENS = 2, 96
+# whose layers differ, or depend on values: what they keep can't be counted
+UNUSUAL = {
+    "mamba": MambaConfig(vocab_size=500, hidden_size=64, num_hidden_layers=2),
+    "jamba": JambaConfig(
+        num_hidden_layers=2, num_key_value_heads=2, num_experts=2, num_experts_per_tok=1, attn_layer_period=2,
+        attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, use_mamba_kernels=False, **SMALL,
+    ),
+    "recurrent gemma": RecurrentGemmaConfig(
+        num_hidden_layers=3, num_key_value_heads=2, head_dim=32, lru_width=128,
+        block_types=["recurrent", "recurrent", "attention"], **SMALL,
+    ),
+    "mixtral": MixtralConfig(
+        num_hidden_layers=2, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, **SMALL
+    ),
+}  # fmt: skip
 
 
 def kept_by_autograd(config, wanted: TrainConfig) -> int:
@@ -199,6 +228,56 @@ def test_activations_are_what_autograd_keeps(tmp_path, family, wanted):
         ROWS, TOKENS, "float32", kept=sizes.kept(base, "sdpa", bool(kept)), adapter_kept=kept, on_cpu=True
     )
     assert estimate.layer_activations(base.shape, step) == pytest.approx((three - one) / 2, rel=0.25)
+
+
+def test_the_type_of_its_files_does_not_change_what_a_base_keeps(tmp_path):
+    """It is counted in 32 bit, whatever the weights are stored in."""
+    one, other = (
+        sizes.kept(sizes.base_of(saved(FAMILIES["llama"](2), tmp_path / kind, kind)), "sdpa", frozen=True)
+        for kind in ("float32", "bfloat16")
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_can_not_be_counted_goes_by_formula(tmp_path, name):
+    """No error but a sentence, for every method, and torch writes no traceback of what it could not follow."""
+    named, told = saved(UNUSUAL[name], tmp_path), []
+    handler = logging.Handler()
+    handler.emit = told.append
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        assert sizes.kept(sizes.base_of(named), "sdpa", frozen=True) is None
+        for method in ("full", "lora", "dora", "prefix-tuning"):
+            with contextlib.suppress(UserError):
+                assert forecast.of(TrainConfig(method), named, LENGTHS, None, "t4")["peak"] > 0
+        assert forecast.of(TrainConfig("full"), named, LENGTHS, None)["peak"] > 0
+    finally:
+        logger.removeHandler(handler)
+    assert told == []
+
+
+DAMAGED = {
+    "num_attention_heads": 0, "hidden_size": "abc", "hidden_act": "nope", "vocab_size": 0, "dtype": "float99",
+    "num_hidden_layers": 0, "num_key_value_heads": 0, "head_dim": 0, "intermediate_size": -5, "rope_parameters": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [*DAMAGED.items(), ("num_hidden_layers", -1)])
+def test_a_damaged_config_is_said_in_a_sentence(tiny, tmp_path, capsys, name, value):
+    """Whatever its values: the model is named, nothing else is written, and the command ends with 2."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    run = json.loads((tiny.parent / "tiny-yoda.json").read_text())
+    source = {key: str(tiny.parent / file) for key, file in run["source"].items()}
+    asked_for = tmp_path / "run.json"
+    asked_for.write_text(json.dumps({**run, "model": str(folder), "source": source}))
+    assert __main__.main(["estimate", str(asked_for)]) == 2
+    told = capsys.readouterr().err
+    assert f"{folder}: its size" in told or f"{folder} can't be loaded" in told
+    assert "Traceback" not in told
 
 
 def test_rows_in_memory_and_recomputing_follow_training_on_this_machine():
@@ -336,6 +415,22 @@ def test_an_earlier_probe_corrects_the_forecast(measured, tiny):
         assert forecast.of(TrainConfig(**other), Model(str(tiny)), lengths, None)["corrected"] is None
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the probe was one of a CPU")
+def test_what_was_forecast_right_is_not_corrected(measured, tiny):
+    """The share of its tokens that a run learned is taken off once; a run that does not tell it learned them all."""
+    wanted, where = TrainConfig(batch_size=8, max_length=128), machines.here()
+    base = sizes.base_of(Model(str(tiny)))
+
+    def corrected_by(share: float, **told: float) -> float:
+        folder = measured(forecast.peak(wanted, base, {"max": 64, "learned": share}, where).peak)
+        fit.write(folder, {**fit.read(folder), **told})
+        return forecast.correction(wanted, base, where).by
+
+    assert corrected_by(0.4, learned=0.4) == 1.0
+    assert corrected_by(1.0) == 1.0
+    assert corrected_by(0.4) < 1.0
+
+
 def test_time_goes_by_an_earlier_run_here(make_run, tiny):
     """Its seconds a step, for twice the batch twice of it; on another machine the formula is all there is."""
     folder, begun = make_run(batch_size=8), time.time()
@@ -363,6 +458,16 @@ def test_time_by_formula_grows_with_what_is_computed(known, wide):
     assert total(method="last-layers") < total() < total(method="full")
     assert total(activation_checkpointing="off") < total()
     assert forecast.of(TrainConfig(), wide, None, None, "t4")["seconds"] is None
+
+
+def test_a_run_looks_no_more_often_than_it_steps(wide):
+    """Two steps are followed by two looks at most."""
+
+    def total(eval_steps: int) -> float:
+        wanted = TrainConfig(max_steps=2, eval_steps=eval_steps)
+        return forecast.of(wanted, wide, LENGTHS, None, "t4")["seconds"]["total"]
+
+    assert total(0) == pytest.approx(total(1))
 
 
 def test_a_published_step_takes_as_long_as_published(known):

@@ -49,6 +49,12 @@ def test_a_pace_knows_no_time_between_two_trainings():
     assert earlier.seconds_per_step(told) == pytest.approx(1)
 
 
+def test_a_pace_counts_only_where_time_went_forward():
+    """A clock that was set back takes nothing off; where it only went back, nothing is known."""
+    assert earlier.seconds_per_step([start(0), loss(1, 10), loss(2, 12), loss(3, 5), loss(4, 7)]) == pytest.approx(2)
+    assert earlier.seconds_per_step([start(0), loss(1, 10), loss(2, 10), loss(3, 4)]) is None
+
+
 def test_a_step_takes_as_long_as_it_holds_tokens():
     """By tokens where both are known, else by rows."""
     before = earlier.Pace("x", 2.0, 8, 400.0)

@@ -9,10 +9,10 @@ import time
 import gradio as gr
 import pytest
 
-from pipeline import events, fit
+from pipeline import events, fit, inspection
 from pipeline.machines import GIB
 from pipeline.schema import Event
-from ui import children, fits, forecast, live, plan, settings, texts
+from ui import children, fits, forecast, live, settings, texts
 
 CHOICE = {"example": "tiny-yoda"}
 EVIL = "<img src=x onerror=alert(1)>"
@@ -217,7 +217,7 @@ def test_rows_are_handed_on_as_the_data_tab_counted_them(helpers, tiny):
     assert found["tokens"] == pytest.approx(380 * found["mean"], abs=1)
     assert 0 < found["learned"] < 1
     assert forecast._lengths(asked._replace(source=None)) is None
-    assert plan.lengths({"statistics": None, "train": 3}) is None
+    assert inspection.lengths({"statistics": None, "train": 3}) is None
 
 
 def test_what_can_not_be_is_not_forecast(helpers):

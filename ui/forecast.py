@@ -45,6 +45,11 @@ CHANGE = """element.addEventListener('click', (event) => {
   document.body.dataset.change = button.dataset.change;
   document.querySelector('#train-change').click();
 });"""
+# a page that shows another tab starts no counter for it: the machine's place is empty then
+WHERE_IT_SHOWS = """(...form) => {
+  if (document.querySelector('#tab-train-button')?.getAttribute('aria-selected') !== 'true') form[3] = '';
+  return form;
+}"""
 PENDING = '<i class="pending"></i>'
 CHANGED = "(said, ...form) => [document.body.dataset.change, ...form]"
 
@@ -94,18 +99,17 @@ def choices() -> list[tuple[str, str]]:
 
 def wire(
     parts: Parts, dataset: data.Parts, model: gr.Dropdown, preset: gr.Radio, whole: dict[str, Component],
-    moments: list[Any], planning: dict[str, Any],
+    here: gr.Tab, moments: list[Any], planning: dict[str, Any],
 ) -> None:  # fmt: skip
-    """`whole` is every setting; at `moments` something changes that is none. `planning` is the event that tells the steps."""
+    """`whole` is every setting; at `moments` something changes that is none; `here` is the tab, which is drawn when it is
+    opened. `planning` is the event that tells the steps."""
     forecasting: dict[str, Any] = {
         "fn": forecast, "inputs": [dataset.source, dataset.system, model, parts.machine], "outputs": parts.shown,
         "inputs_kwargs": whole, "trigger_mode": "always_last", "concurrency_limit": None, "show_progress": "hidden",
     }  # fmt: skip
     changes = [field.change for name, field in whole.items() if name not in IDLE]
-    gr.on(
-        [*moments, parts.machine.input, *changes], **forecasting, api_name="forecast",
-        api_visibility="undocumented",
-    )  # fmt: skip
+    here.select(**forecasting, api_name="forecast", api_visibility="undocumented")
+    gr.on([*moments, parts.machine.input, *changes], **forecasting, js=WHERE_IT_SHOWS, api_visibility="private")
     changed = parts.change.click(
         change, [parts.said, model], [preset, *(whole[name] for name in settings.FIELDS)], inputs_kwargs=whole, js=CHANGED,
         api_name="change_to_fit", api_visibility="undocumented", queue=False, show_progress="hidden",
@@ -126,12 +130,15 @@ async def forecast(
     model: str | None,
     machine: str | None,
     **values: Any,
-) -> AsyncIterator[tuple[str, str, str]]:
+) -> AsyncIterator[tuple[Any, Any, Any]]:
     """Whether the next run fits, as far as it can be said; the plan and the model's own line say what is wrong with them.
 
     HTML of the verdict on this machine, and of the bar and the details for the machine that is chosen.
     """
     who = access.visitor(request, profile)
+    if machine == "":  # nobody is looking
+        yield gr.skip(), gr.skip(), gr.skip()
+        return
     if not who.owner:
         yield "", "", ""
         return

@@ -220,9 +220,8 @@ def _wire_plan(parts: Parts, dataset: data.Parts, whole: dict[str, Component], p
     changes = [here.select, parts.manage.table.change, parts.model.change, *(field.change for field in whole.values())]
     gr.on(changes, None, None, parts.checked, js=NOTHING, **PRIVATE)  # why a start was refused may be mended now
     gr.on(changes, **planning, trigger_mode="always_last", api_name="plan", **PLUMBING)
-    moments = [here.select, parts.manage.table.change, parts.model.change, parts.learns_from.change]
-    moments.append(dataset.counted.change)  # every row was looked at, not only some
-    forecast.wire(parts.forecast, dataset, parts.model, parts.preset, whole, moments, planning)
+    moments = [parts.manage.table.change, parts.model.change, parts.learns_from.change, dataset.counted.change]
+    forecast.wire(parts.forecast, dataset, parts.model, parts.preset, whole, here, moments, planning)
     sizes = [parts.fields[name].change for name in ("method", *settings.OWN)]
     gr.on(
         [here.select, parts.model.change, *sizes], plan.parameters, [parts.model], [parts.trained], inputs_kwargs=whole,
