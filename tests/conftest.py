@@ -78,6 +78,18 @@ def trained_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def helpers():
+    """The page's reader and counter, once per test file."""
+    from ui import children
+
+    for helper in (children.READER, children.COUNTER):
+        helper.end()
+    yield
+    for helper in (children.READER, children.COUNTER):
+        helper.end()
+
+
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory):
     """The real app in its own process and home, once per test file: (url, home folder)."""
     home = tmp_path_factory.mktemp("served") / "home"

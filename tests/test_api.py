@@ -326,7 +326,7 @@ def test_the_form_follows_its_choices(page):
 @calls("forecast", "change_to_fit")
 def test_whether_it_fits_is_forecast(page):
     """On this machine and another, with the parts of the memory; a change of settings lands in its field."""
-    for event in ("forecast", "forecast_1"):
+    for event in ("forecast", "forecast_1", "forecast_2"):
         verdict, memory, details = page.with_settings(event, TINY, None, "tiny-chat", "t4", rank=16)
         assert "Fits on this machine" in verdict
         assert "Fits on the T4" in memory

@@ -8,20 +8,10 @@ import pytest
 from pipeline import earlier, events
 from pipeline.methods import METHODS
 from pipeline.schema import Event, Source, TrainConfig
-from ui import children, fits, plan, texts
+from ui import fits, plan, texts
 from ui.reading import source_of
 
 CHOICE = {"example": "tiny-yoda"}
-
-
-@pytest.fixture(scope="module")
-def helpers():
-    """The page's reader and counter, once for this file: nothing they are asked here depends on the home."""
-    for helper in (children.READER, children.COUNTER):
-        helper.end()
-    yield
-    for helper in (children.READER, children.COUNTER):
-        helper.end()
 
 
 def loss(step, at, **values):

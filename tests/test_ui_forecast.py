@@ -32,16 +32,6 @@ TOO_LARGE = {**FOUND, "peak": 19.6 * GIB, "fits": False, "changes": CHANGES,
              "terms": {**FOUND["terms"], "weights": 17.5 * GIB}}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def helpers():
-    """The page's reader and counter, once for this file."""
-    for helper in (children.READER, children.COUNTER):
-        helper.end()
-    yield
-    for helper in (children.READER, children.COUNTER):
-        helper.end()
-
-
 @pytest.fixture(autouse=True)
 def forgotten():
     """What another test was told is no answer here: its home is gone."""

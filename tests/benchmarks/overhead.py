@@ -5,12 +5,8 @@ not: the medians of both, of the same batches in one process, so that a busy mac
 whose steps are short, and one of 4 layers, 512 wide. No samples, no looks, no checkpoints.
 """
 
-import os
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -19,6 +15,7 @@ from pipeline import model, train
 from pipeline.job import Job
 from pipeline.progress import Progress
 from pipeline.schema import Model, TrainConfig
+from tests.benchmarks import run
 from tests.benchmarks.train import TINY, adapted
 from tests.conftest import new_run
 
@@ -94,7 +91,4 @@ def main(steps: int = 200) -> int:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["TUNING_FORK_HOME"] = str(Path(place) / "home")
-        code = main(*map(int, sys.argv[1:]))
-    sys.exit(code)
+    run(main)

@@ -1,19 +1,18 @@
 """How long a start takes: `python -m tests.benchmarks.start [REPEATS]`. Prints PASS or FAIL; use an idle machine.
 
-From a click (jobs.start) to the first event, and to the first step of the bundled model; against a process that does
-nothing but import the same libraries and load the same model. Medians; the phases are those the run told itself.
+From jobs.start, which the page calls once the rows are checked, to the first event, and to the first step of the bundled
+model; against a process that does nothing but import the same libraries and load the same model. Medians; the phases are
+those the run told itself.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from pipeline import events, jobs
+from tests.benchmarks import run
 from tests.conftest import EXAMPLES, new_run
 
 MOST_TO_EVENT, MOST_MORE = 0.5, 2.0  # seconds
@@ -78,7 +77,4 @@ def main(repeats: int = 5) -> int:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["TUNING_FORK_HOME"] = str(Path(place) / "home")
-        code = main(*map(int, sys.argv[1:]))
-    sys.exit(code)
+    run(main)
