@@ -15,7 +15,6 @@ from pipeline.machines import Machine
 from pipeline.schema import TrainConfig
 from pipeline.sizes import Base, Lengths
 
-EVALUATIONS = 8  # looks in a run that leaves eval_steps at 0, as sft.py has it
 ON_GPU = 0.23
 """Share of a GPU's peak that training reaches: a published QLoRA of Phi-2 on a T4, four rows of 2,048 tokens, recomputed, took
 9 s a step: 6 x 2.78e9 x 8,192 operations, 15.2 of 65 TFLOPS. Rows shorter than that would make it less."""
@@ -78,7 +77,7 @@ def seconds(
     if one is None:
         return None
     # a look computes each validation row forward only; what is watched meanwhile is not foreseen
-    looks = steps // config.eval_steps if config.eval_steps else min(EVALUATIONS, steps)
+    looks = steps // config.eval_steps if config.eval_steps else min(estimate.EVALUATIONS, steps)
     looked = looks * (lengths or {}).get("validation", validation_rows(rows)) / config.batch_size * one / 3
     return {"total": steps * one + looked, "per_step": one, "from": "formula", "run": None}
 

@@ -23,6 +23,7 @@ TILE_TOKENS, TILE_VOCABULARY = 4096, 32768  # of TRL's fused head, in 32 bit; re
 PIECE = 1 << 27  # scores that head.py holds at once on a CPU
 LIBRARIES = 600 * 10**6  # of a training process on a CPU before its model: VmHWM after the imports (torch, TRL, PEFT)
 MICRO_BATCH_ON_GPU = 4
+EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
 
 
 @dataclass(frozen=True)

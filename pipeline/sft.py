@@ -11,7 +11,6 @@ from trl import SFTConfig
 from pipeline import checkpoints, estimate, model, precision, trackers
 from pipeline.schema import TrainConfig
 
-EVALUATIONS = 8  # looks at the validation rows in a run whose config leaves eval_steps at 0
 LOGGED_POINTS = 1000  # points of the loss curve; shorter runs tell every step
 
 
@@ -39,7 +38,7 @@ def sft_config(
     (packing), but keeps packed ones apart (padding_free). `looked`: validation rows at once, 0 for as many as in training.
     """
     total, micro = config.steps(sequences), micro_batch(config)
-    every = config.eval_steps or max(1, round(total / EVALUATIONS))
+    every = config.eval_steps or max(1, round(total / estimate.EVALUATIONS))
     on_cpu = model.device().type == "cpu"
     return SFTConfig(
         output_dir=str(folder / checkpoints.FOLDER),

@@ -30,7 +30,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from pipeline import head
+from pipeline import estimate, head
 
 SMALL = {
     "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
@@ -292,3 +292,8 @@ def test_packed_sequences_learn_what_their_rows_do(trainers):
     settings = {"padding_free": True, "max_steps": 4}
     theirs, ours = (trainers(kind, PLAIN["llama"], **settings) for kind in (SFTTrainer, head.Trainer))
     assert curve(ours) == pytest.approx(curve(theirs), abs=1e-5)
+
+
+def test_what_is_held_is_what_is_forecast():
+    """The head's file stands alone beside a script, so its limit is written twice."""
+    assert head.MOST_SCORES == estimate.PIECE
