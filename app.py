@@ -13,9 +13,11 @@ import ui.quick  # before the import, too
 import gradio as gr
 from starlette.middleware import Middleware
 
-from pipeline import example, home, uploads
+from pipeline import example, home, startup, uploads
 from pipeline.errors import UserError
 from ui import access, children, compare, data, publish, runs, texts, theme, train
+
+startup.settle()
 
 
 def build() -> gr.Blocks:

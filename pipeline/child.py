@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
-from pipeline import home, jobs
+from pipeline import home, jobs, startup
 from pipeline.errors import UserError
 
 IDLE_SECONDS = 0.2
@@ -35,7 +35,7 @@ class Ended(Exception):
 
 
 class Child:
-    """One process of `python -m pipeline.<name>`, started when it is needed. Any thread may ask."""
+    """One process of `python -m pipeline.<name>` (see startup), started when it is needed. Any thread may ask."""
 
     def __init__(self, name: str, package: str = "pipeline") -> None:
         self.name, self.module = name, f"{package}.{name}"
@@ -63,7 +63,7 @@ class Child:
         mode = "wb" if not file.exists() or file.stat().st_size > LOG_BYTES else "ab"
         with theirs, file.open(mode) as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, str(theirs.fileno())],
+                [sys.executable, "-m", "pipeline.startup", self.module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=jobs.environment(),
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
@@ -207,6 +207,7 @@ def serve(handlers: dict[str, Handler], idle: Callable[[], None] = lambda: None)
 
     A handler gets `emit(item)` and a threading.Event that is set when nobody wants the answer any more, then the values.
     """
+    startup.settle()
     pipe = socket.socket(fileno=int(sys.argv[1]))
     asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     unwanted: dict[int, threading.Event] = {}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import child, device
+from pipeline import child, device, startup
 from pipeline.child import Emit
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Message, Model, from_json
@@ -41,7 +41,8 @@ class Engine:
 
     def warm(self, emit: Emit, unwanted: threading.Event) -> None:
         """Import what every answer needs, so that the first one does not wait for it. Takes no device."""
-        from pipeline import generate, sides  # noqa: F401
+        with startup.undisturbed():
+            from pipeline import generate, sides  # noqa: F401
 
     def open(self, emit: Emit, unwanted: threading.Event, folder: str) -> dict[str, Any]:
         """Load a run's pair unless it is here already: {mode, self_test}."""

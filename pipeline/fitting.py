@@ -19,6 +19,8 @@ from pipeline.errors import Refused, UserError
 from pipeline.job import Job
 from pipeline.schema import Run
 
+PLENTY = 8  # times what is roughly forecast: far more than it is ever wrong by
+
 
 class Smaller(Exception):
     """Fewer rows fit at once than were tried: the trainer has to be made anew, with what fit.json holds."""
@@ -34,6 +36,7 @@ class Fitting(TrainerCallback):
 
     def __init__(self, job: Job, run: Run) -> None:
         self.job, self.run, self.step = job, run, 0
+        self.said: Said | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
         rows, known = args.per_device_train_batch_size, fit.read(self.job.folder)
@@ -53,14 +56,20 @@ class Fitting(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.step = state.global_step + 1
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What was forecast is noted beside what was measured: for who looks back, so it takes no time at the start."""
+        found = fit.read(self.job.folder)
+        if self.said and found and found["forecast_bytes"] is None:
+            fit.write(self.job.folder, {**found, "forecast_bytes": self.said.peak(found["micro_batch"])})
+
     def _search(self, rows: int, loader: Any, before: list[dict[str, Any]]) -> dict[str, Any]:
         """fit.json of the largest micro-batch from `rows` down that fits. Raises Refused where not even one row does."""
         batch, told = self.run.config.batch_size, lengths(loader.dataset)
-        said = Said(self.run, told)
+        self.said = said = Said(self.run, told)
         for tried in said.to_try(rows):
             smaller = [{"from": rows, "to": tried, "step": 0, "why": "probe"}] if tried < rows else []
             found = {
-                "micro_batch": tried, "batch_size": batch, "device": probe.device(), "forecast_bytes": said.peak(tried),
+                "micro_batch": tried, "batch_size": batch, "device": probe.device(), "forecast_bytes": None,
                 "measured_bytes": None, "longest": told["max"], "learned": round(told["learned"], 4),
                 "seconds_per_step": None, "halved": [*before, *smaller],
             }  # fmt: skip
@@ -76,18 +85,22 @@ class Said:
 
     def __init__(self, run: Run, lengths: dict[str, Any]) -> None:
         self.run, self.lengths, self.where = run, lengths, machines.here()
-        self.base = self.correction = None
+        self.base = self.before = None
         with contextlib.suppress(UserError):
             self.base = sizes.base_of(run.named())
-            self.correction = forecast.correction(run.config, self.base, self.where)
+            self.before = forecast.known(run.config, self.base, self.where)
 
-    def peak(self, rows: int) -> int | None:
-        """Bytes with so many rows in memory at once."""
+    def peak(self, rows: int, counted: bool = True) -> int | None:
+        """Bytes with so many rows in memory at once; roughly where a layer's activations need not be counted."""
         if self.base is not None:
             with contextlib.suppress(UserError):
-                found = forecast.peak(fit.with_rows(self.run.config, rows), self.base, self.lengths, self.where)
-                return forecast.corrected(found, self.correction).peak
+                config = fit.with_rows(self.run.config, rows)
+                found = forecast.peak(config, self.base, self.lengths, self.where, counted)
+                return forecast.corrected(found, self.correction()).peak if counted else found.peak
         return None
+
+    def correction(self) -> forecast.Correction | None:
+        return forecast.correction(self.before, self.base, self.where) if self.base else None
 
     def to_try(self, rows: int) -> Iterator[int]:
         """Micro-batches from `rows` down to 1.
@@ -98,16 +111,20 @@ class Said:
         on_cpu, room = self.where.kind == "cpu", machines.available() + psutil.Process().memory_info().rss
         while rows:
             less = fit.smaller(rows, self.run.config.batch_size)
-            if not (on_cpu and less and (self.peak(rows) or 0) > room):
+            if not (on_cpu and less and self._more_than(room, rows)):
                 yield rows
             rows = less
+
+    def _more_than(self, room: int, rows: int) -> bool:
+        """Counting takes half a second, which is spent only where a rough forecast is not far below."""
+        return PLENTY * (self.peak(rows, counted=False) or 0) > room and (self.peak(rows) or 0) > room
 
     def refusal(self, what: str) -> Refused:
         """Not even one row at a time: how much memory there is, and the changes that would help."""
         config, changes = fit.with_rows(self.run.config, 1), []
         if self.base is not None:
             with contextlib.suppress(UserError):
-                changes = forecast.helping(config, self.base, self.lengths, self.where, self.correction)
+                changes = forecast.helping(config, self.base, self.lengths, self.where, self.correction())
         said = " Or: ".join(f"{change['sentence']}." for change in changes)
         said = said or "Choose a smaller base, memory 4-bit or a smaller max_length."
         return Refused(

@@ -40,7 +40,7 @@ def of(
     """
     where, base = machines.find(machine), sizes.base_of(named)
     rows = rows or (int(lengths["rows"]) if lengths else None)
-    told = correction(config, base, where)
+    told = correction(known(config, base, where), base, where)
     found = corrected(peak(config, base, lengths, where), told)
     stays = on_disk(config, base)
     return {
@@ -65,8 +65,10 @@ def of(
     }  # fmt: skip
 
 
-def peak(config: TrainConfig, base: Base, lengths: Lengths | None, where: Machine) -> Forecast:
-    """Peak memory of a step of the longest rows on a machine."""
+def peak(
+    config: TrainConfig, base: Base, lengths: Lengths | None, where: Machine, counted: bool = True
+) -> Forecast:
+    """Peak memory of a step of the longest rows on a machine; roughly where activations are not counted on the model."""
     on_cpu, trains = where.kind == "cpu", sizes.learned(base, config)
     rows, family = estimate.micro_batch(config, on_cpu), METHODS[config.method].family
     lies, computed = (
@@ -85,7 +87,7 @@ def peak(config: TrainConfig, base: Base, lengths: Lengths | None, where: Machin
         # norms in 32 bit (PEFT's preparation of quantized bases, trained weights) hand on 32-bit numbers
         stream="float32" if lies in ("8-bit", "4-bit", "32-bit") or family == "weights" else computed,
         reached=min(config.last_layers, base.shape.layers) if config.method == "last-layers" else 0,
-        kept=sizes.kept(base, config.attention, family == "prompt" or bool(keeps)),
+        kept=sizes.kept(base, config.attention, family == "prompt" or bool(keeps)) if counted else None,
         adapter_kept=keeps,
         transient=3 * 4 * trains.largest if config.method == "dora" else 0,  # its matrix, the base's, and their sum
         learned=float((lengths or {}).get("learned") or 1.0),
@@ -110,11 +112,15 @@ def adapter_kept(config: TrainConfig, trains: sizes.Learned, width: int, on_cpu:
     return trains.into * (width + (width if on_cpu else 1)) + (trains.between + scaled) * width
 
 
-def correction(config: TrainConfig, base: Base, where: Machine) -> Correction | None:
-    """How far an earlier run's probe on this machine was from what is forecast for it; None where there was none."""
-    if where.key != machines.HERE:
-        return None
-    before = earlier.measured(base.name, config.method, config.held, where.device)
+def known(config: TrainConfig, base: Base, where: Machine) -> earlier.Measured | None:
+    """What an earlier run's probe measured on this machine; None where there was none."""
+    return (
+        earlier.measured(base.name, config.method, config.held, where.device) if where.key == machines.HERE else None
+    )
+
+
+def correction(before: earlier.Measured | None, base: Base, where: Machine) -> Correction | None:
+    """How far an earlier run's probe was from what is forecast for it."""
     if before is None:
         return None
     then = dataclasses.replace(before.run.config, micro_batch=before.micro_batch)

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline import checkpoints, device, events, fit, oom
+from pipeline import checkpoints, device, events, fit, oom, startup
 from pipeline.errors import Refused, UserError
 from pipeline.events import JobView
 from pipeline.schema import FINAL_KINDS, Event
@@ -121,7 +121,9 @@ def _locked(job: Job, then: str, on_device: bool) -> int:
             if not got:
                 raise Stopped
             job.phase("loading libraries")
-            ending, values = importlib.import_module(f"pipeline.{job.name}").work(job)
+            with startup.undisturbed():
+                module = importlib.import_module(f"pipeline.{job.name}")
+            ending, values = module.work(job)
     except Stopped:
         job.emit("stopped", text="Stopped before anything was made; start it again when you like.", kept=False)
         return 0

@@ -424,7 +424,7 @@ def test_what_was_forecast_right_is_not_corrected(measured, tiny):
     def corrected_by(share: float, **told: float) -> float:
         folder = measured(forecast.peak(wanted, base, {"max": 64, "learned": share}, where).peak)
         fit.write(folder, {**fit.read(folder), **told})
-        return forecast.correction(wanted, base, where).by
+        return forecast.correction(forecast.known(wanted, base, where), base, where).by
 
     assert corrected_by(0.4, learned=0.4) == 1.0
     assert corrected_by(1.0) == 1.0
