@@ -65,9 +65,7 @@ def of(
     }  # fmt: skip
 
 
-def peak(
-    config: TrainConfig, base: Base, lengths: Lengths | None, where: Machine, counted: bool = True
-) -> Forecast:
+def peak(config: TrainConfig, base: Base, lengths: Lengths | None, where: Machine, counted: bool = True) -> Forecast:
     """Peak memory of a step of the longest rows on a machine; roughly where activations are not counted on the model."""
     on_cpu, trains = where.kind == "cpu", sizes.learned(base, config)
     rows, family = estimate.micro_batch(config, on_cpu), METHODS[config.method].family
@@ -114,9 +112,7 @@ def adapter_kept(config: TrainConfig, trains: sizes.Learned, width: int, on_cpu:
 
 def known(config: TrainConfig, base: Base, where: Machine) -> earlier.Measured | None:
     """What an earlier run's probe measured on this machine; None where there was none."""
-    return (
-        earlier.measured(base.name, config.method, config.held, where.device) if where.key == machines.HERE else None
-    )
+    return earlier.measured(base.name, config.method, config.held, where.device) if where.key == machines.HERE else None
 
 
 def correction(before: earlier.Measured | None, base: Base, where: Machine) -> Correction | None:
