@@ -17,10 +17,9 @@ from pipeline import example, home, startup, uploads
 from pipeline.errors import UserError
 from ui import access, children, compare, data, publish, runs, texts, theme, train
 
-startup.settle()
-
 
 def build() -> gr.Blocks:
+    startup.settle()
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         bar = runs.draw()
         with gr.Tabs(selected="compare", overflow_behavior="wrap"):
@@ -48,8 +47,7 @@ def main() -> None:
         sys.exit(str(error))
     page = ui.quick.calm(build().queue(max_size=64))
     page.launch(
-        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, share=False, state_session_capacity=256, enable_monitoring=False,
         max_file_size="200mb", blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
         app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())]}, prevent_thread_lock=True,

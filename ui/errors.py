@@ -7,6 +7,7 @@ import functools
 import html
 import inspect
 import traceback
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
             except Exception as error:
                 raise message(error) from error
 
-        return streaming
+        return _looked_through(streaming)
     assert not inspect.isgeneratorfunction(handler), "stream with an async generator: a plain one can't be stopped"
 
     @functools.wraps(handler)
@@ -40,7 +41,14 @@ def shown(handler: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             raise message(error) from error
 
-    return plain
+    return _looked_through(plain)
+
+
+def _looked_through(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Its arguments and their types, looked up once: Gradio does at every call."""
+    handler.__signature__ = inspect.signature(handler)  # type: ignore[attr-defined]
+    handler.__annotations__ = typing.get_type_hints(handler)
+    return handler
 
 
 def message(error: Exception) -> gr.Error:

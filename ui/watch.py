@@ -24,12 +24,14 @@ DRAWN = ("panel", "curve", "strip", "checkpoints", "listed", "step", "more", *BU
 MOVING = ("panel", "curve")  # what changes with every step
 TURNS = ("status", "validation")  # what the table of all runs is drawn again for
 LATELY_SECONDS = 0.5  # as old as a shared drawing may be
+PER_LOOK = 30  # pages for which a look a second costs little; of twice as many each looks every other second
+CROWD_SECONDS = 10  # for so long a page counts as one that looks, and for so long the pace stays
 HIDDEN: dict[str, Any] = {"checkpoints": gr.Accordion, "more": gr.Row}  # only shown or not
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
 Seen = dict[str, int]
 NO_RUN: dict[str, Any] = {
     "panel": "", "curve": live.curve(None), "strip": "", "checkpoints": False, "listed": "", "step": [], "more": False,
-    **dict.fromkeys(BUTTONS), "start": texts.START, "working": False, "status": None, "validation": None,
+    **dict.fromkeys(BUTTONS), "start": texts.START, "working": False, "pace": 1, "status": None, "validation": None,
 }  # fmt: skip
 
 
@@ -107,6 +109,7 @@ def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
     """Once a second while the chosen run works: what moves, where it moved; with a pulse where more has changed."""
     who = access.visitor(request, profile)
     before = seen or {}
+    _crowd.joins(request.session_hash)
     drawn, now = _shared(who, run)
     after = {**before, **{name: now[name] for name in MOVING}}
     moved = {name: drawn[name] if before.get(name) != now[name] else gr.skip() for name in MOVING}
@@ -134,12 +137,12 @@ def _draw(who: Visitor, run: str | None) -> list[Any]:
 def _updates(who: Visitor, run: str | None, before: Seen, drawn: dict[str, Any], now: Seen) -> list[Any]:
     """An update for each of `Parts.shown`: what looks as it did `before` is skipped."""
     updates = [gr.skip() if before.get(name) == now[name] else _update(name, drawn) for name in DRAWN]
-    same, table = now == before, gr.skip()
+    table, ticking = gr.skip(), all(before.get(name) == now[name] for name in ("working", "pace"))
     if any(now[name] != before.get(name) for name in TURNS):
         turns = tuple(now[name] for name in TURNS)
         table = _lately(("table", *_key(who, run), *turns), lambda: runs_table.draw(who, run), anew=not before)
-    timer = gr.skip() if drawn["working"] else gr.Timer(active=False)
-    return [*updates, table, timer if same else gr.Timer(active=True), now]
+    timer = gr.skip() if drawn["working"] and ticking else gr.Timer(drawn["pace"], active=drawn["working"])
+    return [*updates, table, timer, now]
 
 
 def _shared(who: Visitor, run: str | None) -> tuple[dict[str, Any], Seen]:
@@ -152,6 +155,29 @@ def _key(who: Visitor, run: str | None) -> tuple[Any, ...]:
     return who.owner, str(run)
 
 
+class Crowd:
+    """How many pages look once in a while, and so how often each should: the more, the less."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._seen: dict[str, float] = {}
+        self._pace, self._until = 1, 0.0
+
+    def joins(self, page: str | None) -> None:
+        with self._guard:
+            self._seen[page or ""] = time.monotonic()
+
+    def pace(self) -> int:
+        """Seconds between two looks of a page; new after CROWD_SECONDS at the earliest, since every page is told."""
+        with self._guard:
+            now = time.monotonic()
+            if now > self._until:
+                self._seen = {page: seen for page, seen in self._seen.items() if now - seen < CROWD_SECONDS}
+                self._pace, self._until = max(1, round(len(self._seen) / PER_LOOK)), now + CROWD_SECONDS
+            return self._pace
+
+
+_crowd = Crowd()
 _made: dict[tuple[Any, ...], tuple[float, Any]] = {}
 _making = threading.Lock()
 
@@ -190,6 +216,7 @@ def _drawing(who: Visitor, run: str | None) -> dict[str, Any]:
         "strip": strip.strip(seen.told.samples) if who.owner else "",  # rows that were not shared
         **(_checkpoints(seen) if who.owner else {}),
         "working": seen.working,
+        "pace": _crowd.pace(),
         "status": (run, seen.run["status"]),
         "validation": seen.told.validation_loss,
     }
