@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 
 from pipeline import example, home, startup, uploads
 from pipeline.errors import UserError
-from ui import access, children, compare, data, publish, runs, texts, theme, train
+from ui import access, children, compare, data, judge_page, publish, runs, texts, theme, train
 
 
 def build() -> gr.Blocks:
@@ -50,7 +50,7 @@ def main() -> None:
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         theme=theme.theme(), css=theme.CSS, run_history=False, ssr_mode=False, share=False, state_session_capacity=256, enable_monitoring=False,
         max_file_size="200mb", blocked_paths=[str(home.home()), str(Path.cwd())], footer_links=["settings"],
-        app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())]}, prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(theme.Headers, on_space=access.on_space())], "routes": judge_page.ROUTES}, prevent_thread_lock=True,
     )  # fmt: skip
     children.warm()  # the page comes first: it and the models' libraries want the same two cores
     page.block_thread()

@@ -16,7 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import config, counting, dataset, following, hub_verb, inspection, jobs, options, run_verbs, terminal
+from pipeline import (
+    config,
+    counting,
+    dataset,
+    evaluate_verb,
+    following,
+    hub_verb,
+    inspection,
+    jobs,
+    options,
+    round_verbs,
+    run_verbs,
+    terminal,
+)
 from pipeline import estimate_verb as estimates
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Publication, TrainConfig, settings
@@ -87,9 +100,11 @@ def make_parser() -> Parser:
     told = "train on until so many epochs in all, more than before"
     verbs.choices["resume"].add_argument("--epochs", type=float, metavar="N", help=told)
     add_compare(verbs.choices["compare"])
+    evaluate_verb.add_arguments(verbs.choices["evaluate"])
     add_publish(verbs.choices["publish"])
     verbs.choices["script"].add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for it")
     run_verbs.add(verb)
+    round_verbs.add(verb)
     estimates.add(verb)
     return parser
 
@@ -99,6 +114,9 @@ def add_compare(parser: Parser) -> None:
     parser.add_argument("--system", help='system prompt; the run\'s own by default, "" is none')
     for name, wish in settings(Decoding).items():
         options.add_setting(parser, Decoding, name, wish)
+    parser.add_argument("--with-run", metavar="RUN", help="a third column: another run of the same base")
+    parser.add_argument("--with-checkpoint", type=int, metavar="STEP", help="a third column: a checkpoint of this run")
+    parser.add_argument("--examples", type=int, metavar="K", help="a third column: the base with K examples before it")
 
 
 def add_publish(parser: Parser) -> None:
@@ -183,21 +201,10 @@ def compare_verb(asked: Any) -> tuple[Any, int]:
     from pipeline import comparison  # heavy: torch, transformers, peft
 
     found = comparison.compare(jobs.find(asked.run), asked, None if asked.json else terminal.Sides())
-    failed = [name for name, check in found["self_test"].items() if not check.ok and name != "tuned_differs"]
+    failed = [name for name, check in found["self_test"].items() if not check.ok and not name.endswith("_differs")]
     if failed:
         print(f"The self-test failed ({', '.join(failed)}): do not trust which side is which.", file=sys.stderr)
     return found, 1 if failed else 0
-
-
-def evaluate_verb(asked: Any) -> tuple[Any, int]:
-    folder = following.work(asked, "evaluate")
-    code = following.code_of(folder)
-    if code or not (folder / "report.json").exists():
-        return {"run": folder.name, "n": None, "metrics": {}}, code
-    report = jobs.read_json(folder / "report.json")
-    if not asked.json:
-        terminal.show_report(folder)
-    return {"run": folder.name, "n": report["n"], "metrics": report["metrics"]}, 0
 
 
 def merge_verb(asked: Any) -> tuple[Any, int]:
@@ -238,7 +245,7 @@ RUN_VERBS = (
     ("stop", stop_verb, "save what was learned and end"),
     ("resume", resume_verb, "go on from the newest whole checkpoint, to the end"),
     ("compare", compare_verb, "base and tuned answer one prompt"),
-    ("evaluate", evaluate_verb, "judge base against tuned on the held-out rows"),
+    ("evaluate", evaluate_verb.evaluate, "judge base against tuned on the held-out rows"),
     ("merge", merge_verb, "base + adapter as one model, checked against the one that was judged"),
     ("publish", publish_verb, "the adapter or the merged model, with its model card, to the Hub"),
     (

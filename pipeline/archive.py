@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from pipeline import checkpoints, files, home
+from pipeline import checkpoints, files, home, rounds, votes
 from pipeline.errors import UserError
 from pipeline.run_folder import phase, read_json, summary, view, working
 from pipeline.schema import PARTS
@@ -53,18 +53,21 @@ def delete(folder: Path) -> None:
         raise UserError(f"A job has just begun on {folder.name}; cancel it first, then delete it.") from None
     for leftover in (hidden, *home.runs().glob(f"{GONE}*")):  # this one, and what a kill left of another
         shutil.rmtree(leftover, ignore_errors=True)
+    votes.forget(folder.name)  # after the folder: a kill in between leaves votes nobody reaches, no round without them
 
 
 def pack(folder: Path, file: Path, rows: bool = False) -> Path:
     """Write a run as a zip: adapter, settings, source, scores. No checkpoints, tokens, lock, log or events.
 
-    Rows of the data, and the report's answers to them, only with `rows`. Raises UserError where there is no adapter yet.
+    Rows of the data, the report's answers to them, and rounds only with `rows`; votes never. Raises UserError where there is no adapter yet.
     """
     if working(folder):
         raise UserError(f"{folder.name} is being worked on ({phase(folder)}); download it when that is done.")
     if not (folder / "adapter").is_dir():
         raise UserError(f"{folder.name} has no adapter yet, so there is nothing to download; train it first.")
     told = [folder / name for name in TOLD] + ([folder / f"{part}.jsonl" for part in PARTS] if rows else [])
+    kept = (rounds.ROUND, rounds.ANSWERS) if rows else ()
+    told += [each for name in kept for each in sorted(folder.glob(f"{rounds.FOLDER}/[!.]*/{name}"))]
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed:
@@ -90,7 +93,9 @@ def _written(folder: Path, rows: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"summary.json": {**summed, **curves}}
     if (folder / "report.json").exists():
         report = read_json(folder / "report.json")
-        found["report.json"] = report if rows else {key: value for key, value in report.items() if key != "rows"}
+        found["report.json"] = (
+            report if rows else {key: value for key, value in report.items() if key not in ("rows", "general")}
+        )
     return found
 
 

@@ -34,6 +34,7 @@ class Engine:
         self._device = contextlib.ExitStack()
         self._key: Any = None
         self._pair: Pair | None = None
+        self._third: tuple[Any, Pair] | None = None
 
     def leave_if_waited_for(self) -> None:
         if self._key is not None and device.waiting():
@@ -44,8 +45,13 @@ class Engine:
         with startup.undisturbed():
             from pipeline import generate, sides  # noqa: F401
 
-    def open(self, emit: Emit, unwanted: threading.Event, folder: str) -> dict[str, Any]:
-        """Load a run's pair unless it is here already: {mode, self_test}."""
+    def open(
+        self, emit: Emit, unwanted: threading.Event, folder: str, third: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Load a run's pair unless it is here already, and a third column beside it (as third.beside says).
+
+        The result is {mode, self_test, third?: {column, label, examples}}.
+        """
         from pipeline import sides
 
         run = Path(folder)
@@ -57,14 +63,36 @@ class Engine:
             return pair
 
         pair = self._hold((named, _version(named)), load, emit, unwanted)
-        return {"mode": pair.mode, "self_test": {k: dataclasses.asdict(v) for k, v in pair.self_test.items()}}
+        if third:
+            pair = self._beside(pair, run, third, emit)
+        found = {"mode": pair.mode, "self_test": {k: dataclasses.asdict(v) for k, v in pair.self_test.items()}}
+        if pair.third is None:
+            return found
+        told = {"column": pair.third.column, "label": pair.third.label, "examples": len(pair.third.examples)}
+        return {**found, "third": told}
 
     def compare(
-        self, emit: Emit, unwanted: threading.Event, folder: str, asked: dict[str, list[Message]], decoding: Any
+        self,
+        emit: Emit,
+        unwanted: threading.Event,
+        folder: str,
+        asked: dict[str, list[Message]],
+        decoding: Any,
+        third: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Both sides answer: {"base": text} and {"tuned": text} as they grow; the result has each side's whole Answer."""
-        opened = self.open(emit, unwanted, folder)
-        return {**opened, **self._answer(emit, unwanted, asked, decoding)}
+        """All columns answer: {column: text} as they grow; the result has each column's whole Answer.
+
+        Of the "prompted" column it says in third["examples"] how many examples left room for an answer. Where prompts end
+        with the mark of a thought, "opened" has it by column (for thinking.split).
+        """
+        opened = self.open(emit, unwanted, folder, third)
+        if "prompted" in asked and third and self._third:
+            from pipeline import third as columns
+
+            settings = from_json(Decoding, decoding, "decoding")
+            asked["prompted"], taken = columns.asked(self._third[1], asked["prompted"], settings)
+            opened["third"]["examples"] = taken
+        return {**opened, **self._answer(emit, unwanted, asked, decoding, bool(third))}
 
     def ask_base(
         self, emit: Emit, unwanted: threading.Event, model: dict[str, Any], messages: list[Message], decoding: Any
@@ -86,24 +114,47 @@ class Engine:
             if not got:
                 self._device.close()
                 raise UserError("Stopped while waiting for the device.")
-        self._key, self._pair = (), None
+        self._key, self._pair, self._third = (), None, None
         _forget()
         emit({"phase": "loading the model"})
         self._pair = load()
         self._key = key
         return self._pair
 
+    def _beside(self, pair: Pair, run: Path, wish: dict[str, Any], emit: Emit) -> Pair:
+        from pipeline import third as columns
+
+        source = run / "checkpoints" / f"checkpoint-{wish.get('step')}"
+        if wish.get("kind") == "run":
+            source = Path(str(wish.get("folder"))) / "adapter"
+        key = (str(run), sorted(wish.items()), _files(source))
+        if self._third is None or self._third[0] != key:
+            self._third = None
+            emit({"phase": "loading the third column"})
+            self._third = (key, columns.beside(pair, run, wish))
+        return self._third[1]
+
     def _answer(
-        self, emit: Emit, unwanted: threading.Event, asked: dict[str, Sequence[Message]], decoding: Any
+        self,
+        emit: Emit,
+        unwanted: threading.Event,
+        asked: dict[str, Sequence[Message]],
+        decoding: Any,
+        beside: bool = False,
     ) -> dict[str, Any]:
-        from pipeline import generate
+        from pipeline import generate, template, thinking
         from pipeline.generate import Answer
 
         assert self._pair is not None
-        emit({"phase": "answering"})
-        found = {}
+        pair = self._third[1] if beside and self._third else self._pair
         settings = from_json(Decoding, decoding, "decoding")
-        for side, piece in generate.stream(self._pair, asked, settings, unwanted):
+        emit({"phase": "answering"})
+        found: dict[str, Any] = {}
+        ends = {c: template.prompt_text(pair.reader(c), pair.template, said) for c, said in asked.items()}
+        if opened := {column: mark for column, text in ends.items() if (mark := thinking.opened_by(text))}:
+            emit({"opened": opened})
+            found["opened"] = opened
+        for side, piece in generate.stream(pair, asked, settings, unwanted):
             if isinstance(piece, Answer):
                 found[side] = dataclasses.asdict(piece)
             else:
@@ -129,7 +180,11 @@ class Wait:
 
 def _version(named: Model) -> Any:
     """Changes when the adapter of a run is trained further."""
-    found = [file.stat() for file in sorted(Path(str(named.adapter)).glob("*.safetensors"))]
+    return _files(Path(str(named.adapter)))
+
+
+def _files(adapter: Path) -> list[tuple[int, ...]]:
+    found = [file.stat() for file in sorted(adapter.glob("*.safetensors"))]
     return [(status.st_mtime_ns, status.st_size, status.st_ino) for status in found]
 
 

@@ -1,114 +1,134 @@
-"""Replies of base and tuned to one prompt, streamed together from one copy of the weights.
+"""Answers of several columns to their prompts, streamed together from one copy of the weights.
 
-The adapter is switched per row of one batch where PEFT allows it (plain LoRA); everything else is generated in turn.
+The adapter is switched per row of one batch where that is allowed (plain LoRA); everything else is generated in turn.
+Prompts in, answers out; nothing is read or written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from tokenizers.decoders import DecodeStream
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from pipeline import template
+from pipeline import kv_cache, sampling, switch, template
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Message
-from pipeline.sides import ADAPTER, BASE, Pair, context, pad_left, virtual_tokens
+from pipeline.sides import Pair, context, pad_left, virtual_tokens
 
-SIDES = ("base", "tuned")
+SPARE = 3 / 4  # a batch goes on without the rows that ended once no more than this share of it is left
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One side's answer. `stopped` is True when it ended by itself, False when it hit the limit (or was cut off)."""
+    """One side's answer. `stopped` is True when it ended by itself, False when it hit the limit (or was cut off).
+
+    `seconds` run until its last token, `first` until its first one.
+    """
 
     text: str
     tokens: int
     seconds: float
     stopped: bool
+    first: float = 0.0
 
 
 @dataclass
-class _Rows(BaseStreamer):
-    """Takes each step's tokens of all rows; counts them, decodes piece by piece, and knows when a row ended."""
+class _Row:
+    """A prompt and what was said so far, in token ids."""
 
-    tokenizer: Any
-    stop_ids: frozenset[int]
-    on_piece: Any = None
-    begun: float = field(default_factory=time.monotonic)
-    tokens: list[list[int]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    stopped: list[bool] = field(default_factory=list)
+    ids: list[int]
+    begun: float
+    decoder: Any = None
+    said: list[int] = field(default_factory=list)
+    first: float = 0.0
+    seconds: float = 0.0
+    stopped: bool = False
 
-    def put(self, value: torch.Tensor) -> None:
-        if not self.tokens:  # the prompts come first, once, all of them
-            self.tokens = [[] for _ in range(len(value))]
-            self.seconds, self.stopped = [0.0] * len(value), [False] * len(value)
-            self._decoders = [DecodeStream(skip_special_tokens=True) for _ in range(len(value))]
-            return
-        for row, token in enumerate(value.tolist()):
-            if self.stopped[row]:
-                continue
-            self.stopped[row] = token in self.stop_ids
-            self.tokens[row].append(token)
-            self.seconds[row] = time.monotonic() - self.begun
-            piece = self._decoders[row].step(self.tokenizer.backend_tokenizer, token) if self.on_piece else None
-            if piece:
-                self.on_piece(row, piece)
+    def take(self, token: int, stop_ids: frozenset[int]) -> None:
+        self.seconds = time.monotonic() - self.begun
+        self.first = self.first or self.seconds
+        self.said.append(token)
+        self.stopped = token in stop_ids
 
-    def end(self) -> None:
-        """Nothing to close: the answers are read once generate has returned."""
-
-    def answers(self) -> list[Answer]:
-        return [
-            Answer(self.tokenizer.decode(tokens, skip_special_tokens=True), len(tokens), seconds, stopped)
-            for tokens, seconds, stopped in zip(self.tokens, self.seconds, self.stopped, strict=True)
-        ]
+    def answer(self, tokenizer: Any) -> Answer:
+        text = tokenizer.decode(self.said, skip_special_tokens=True)
+        return Answer(text, len(self.said), self.seconds, self.stopped, self.first)
 
 
-class _StopWhen(StoppingCriteria):
-    """Ends generation within one token of the flag. An exception would leave PEFT's hooks behind."""
+@dataclass
+class _Batch(BaseStreamer, StoppingCriteria):
+    """Takes each step's tokens of the rows it holds, hands on their text, and says when to leave the loop.
 
-    def __init__(self, flag: threading.Event) -> None:
-        self.flag = flag
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self.flag.is_set(), dtype=torch.bool, device=input_ids.device)
-
-
-class _SharedNoise(LogitsProcessor):
-    """Sampling by the Gumbel-max trick with the same noise for a prompt's base row and its tuned row.
-
-    argmax(logits + Gumbel noise) is a draw from softmax(logits); shared noise makes the two sides differ only where the
-    models do, whatever the batch and whether they are generated together or in turn.
+    That is within one token of the flag, or when enough rows ended. An exception would not be a clean way out.
     """
 
-    def __init__(self, prompts: int, seed: int) -> None:
-        self.generators = [torch.Generator().manual_seed(seed) for _ in range(prompts)]
+    rows: list[_Row]
+    tokenizer: Any
+    stop_ids: frozenset[int]
+    stop: threading.Event
+    least: float = 0.0
+    on_piece: Callable[[int, str], None] | None = None
+    _begun: bool = False
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        uniform = torch.stack([torch.rand(scores.shape[-1], generator=g) for g in self.generators]).to(scores.device)
-        noise = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-        return scores.float() + noise.repeat(len(scores) // len(noise), 1)
+    def put(self, value: torch.Tensor) -> None:
+        if not self._begun:  # the prompts come first, once, all of them
+            self._begun = True
+            return
+        for place, (row, token) in enumerate(zip(self.rows, value.tolist(), strict=True)):
+            if not row.stopped:
+                row.take(token, self.stop_ids)
+                if self.on_piece and (piece := row.decoder.step(self.tokenizer.backend_tokenizer, token)):
+                    self.on_piece(place, piece)
+
+    def end(self) -> None:
+        """Nothing to close: the rows are read once generate has returned."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        last = input_ids[:, -1].tolist()
+        alive = sum(not row.stopped and token not in self.stop_ids for row, token in zip(self.rows, last, strict=True))
+        over = self.stop.is_set() or alive <= self.least
+        return torch.full((len(input_ids),), over, dtype=torch.bool, device=input_ids.device)
+
+
+def of_columns(
+    pair: Pair,
+    prompts: Mapping[str, Sequence[Sequence[int]]],
+    decoding: Decoding,
+    stop: threading.Event | None = None,
+    on_piece: Callable[[str, str], None] | None = None,
+) -> dict[str, list[Answer]]:
+    """Each column's answers to its prompts of token ids, for any of the pair's columns; one batch where the pair mixes.
+
+    Setting `stop` ends all within a token; what was said by then is returned, with `stopped` False. `on_piece(column,
+    text)` is told what is said as it is. Raises UserError when a prompt leaves no room for an answer.
+    """
+    stop = stop or threading.Event()
+    decoding = _within_context(pair, [prompt for asked in prompts.values() for prompt in asked], decoding)
+    if pair.mode == "mixed":
+        rows = [(column, prompt) for column, asked in prompts.items() for prompt in asked]
+        tell = on_piece and (lambda place, piece: on_piece(rows[place][0], piece))
+        names = [pair.adapter(column) for column, _ in rows]
+        found = iter(_answer(pair, [prompt for _, prompt in rows], decoding, stop, tell, names))
+        return {column: [next(found) for _ in asked] for column, asked in prompts.items()}
+    return {column: _in_turn(pair, column, asked, decoding, stop, on_piece) for column, asked in prompts.items()}
 
 
 def answers(
     pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding, base: Sequence[Sequence[int]] | None = None
 ) -> list[tuple[Answer, Answer]]:
-    """(base, tuned) for each prompt of token ids, all generated as one batch. `base` are the base's, if it reads others."""
-    found = _generate(pair, base or prompts, prompts, decoding, threading.Event(), None)
-    return list(zip(found[: len(prompts)], found[len(prompts) :], strict=True))
+    """(base, tuned) for each prompt of token ids. `base` are the base's, if it reads others."""
+    found = of_columns(pair, {"base": base or prompts, "tuned": prompts}, decoding)
+    return list(zip(found["base"], found["tuned"], strict=True))
 
 
 def stream(
@@ -118,24 +138,21 @@ def stream(
     stop: threading.Event | None = None,
     tools: Any = None,
 ) -> Iterator[tuple[str, str | Answer]]:
-    """(side, piece of text) as the answers grow, then (side, Answer) for each. Setting `stop` ends all within a token.
+    """(column, piece of text) as the answers grow, then (column, Answer) for each. Setting `stop` ends all within a token.
 
-    `asked` holds each side's conversation: the same at first, its own once it has answered. Without "tuned" only the base
-    is asked.
+    `asked` holds each column's conversation: the same at first, its own once it has answered.
     """
     prompts = {
-        side: [template.prompt_ids(pair.reader(side), pair.template, asked[side], tools)] if side in asked else []
-        for side in SIDES
+        column: [template.prompt_ids(pair.reader(column), pair.template, said, tools)] for column, said in asked.items()
     }
     stop = stop or threading.Event()
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def generate() -> None:
         try:
-            pieces: Any = lambda row, piece: told.put((SIDES[row], piece))  # noqa: E731
-            found = _generate(pair, prompts["base"], prompts["tuned"], decoding, stop, pieces)
-            for side, answer in zip(asked, found, strict=True):
-                told.put((side, answer))
+            found = of_columns(pair, prompts, decoding, stop, lambda column, piece: told.put((column, piece)))
+            for column, (answer,) in found.items():
+                told.put((column, answer))
             told.put(None)
         except Exception as error:
             told.put(error)
@@ -152,72 +169,74 @@ def stream(
         thread.join()
 
 
-def _generate(
+def _in_turn(
     pair: Pair,
-    base: Sequence[Sequence[int]],
-    tuned: Sequence[Sequence[int]],
+    column: str,
+    prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     stop: threading.Event,
-    on_piece: Any,
+    on_piece: Callable[[str, str], None] | None,
 ) -> list[Answer]:
-    """Answers of the base to its prompts, then of the tuned model to its own."""
-    decoding = _within_context(pair, [*base, *tuned], decoding)
-    if pair.mode == "mixed" and tuned:
-        names = [BASE] * len(base) + [ADAPTER] * len(tuned)
-        return _batch(pair, [*base, *tuned], decoding, len(base), stop, on_piece, adapter_names=names)
-    with pair.adapted.disable_adapter() if pair.mode != "base only" else contextlib.nullcontext():
-        found = _batch(pair, base, decoding, len(base), stop, on_piece)
-    if not tuned:
-        return found
-    shifted = on_piece and (lambda row, piece: on_piece(row + len(base), piece))
-    if not virtual_tokens(pair.adapted):
-        return found + _batch(pair, tuned, decoding, len(tuned), stop, shifted)
-    for row, prompt in enumerate(tuned):  # alone: padding would stand between its virtual tokens and the prompt
-        told = shifted and functools.partial(lambda row, _, piece: shifted(row, piece), row)
-        found += _batch(pair, [prompt], decoding, 1, stop, told)
-    return found
+    tell = on_piece and (lambda _, piece: on_piece(column, piece))
+    alone = pair.mode == "base only"
+    with contextlib.nullcontext() if alone else switch.only(pair.adapted, pair.adapter(column)):
+        if not virtual_tokens(pair.adapted):
+            return _answer(pair, prompts, decoding, stop, tell)
+        # alone: padding would stand between its virtual tokens and the prompt
+        return [answer for prompt in prompts for answer in _answer(pair, [prompt], decoding, stop, tell)]
 
 
-def _batch(
+def _answer(
     pair: Pair,
-    rows: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
     decoding: Decoding,
-    prompts: int,
     stop: threading.Event,
-    on_piece: Any,
-    **options: Any,
+    on_piece: Callable[[int, str], None] | None,
+    names: Sequence[str] = (),
 ) -> list[Answer]:
-    streamer = _Rows(pair.tokenizer, frozenset(pair.template.stop_ids), on_piece)
+    """One batch, ever narrower: rows that ended leave it. `names` says each row's adapter where rows have their own."""
+    begun = time.monotonic()
+    rows = [_Row(list(prompt), begun, on_piece and DecodeStream(skip_special_tokens=True)) for prompt in prompts]
+    drawn = sampling.processors(decoding)
+    longest, alive = max(map(len, prompts), default=0), list(range(len(rows)))
+    plain = rows and not virtual_tokens(pair.adapted)
+    cache = kv_cache.fresh(pair.adapted, longest + decoding.max_new_tokens) if plain else None
+    while alive and (left := decoding.max_new_tokens - len(rows[alive[0]].said)) and not stop.is_set():
+        tell = on_piece and (lambda place, piece, held=tuple(alive): on_piece(held[place], piece))
+        least = len(alive) * SPARE if cache else 0
+        batch = _Batch([rows[i] for i in alive], pair.tokenizer, frozenset(pair.template.stop_ids), stop, least, tell)
+        with switch.rows(pair.adapted, [names[i] for i in alive]) if names else contextlib.nullcontext():
+            _decode(pair, batch, longest, left, drawn, cache)
+        kept = [place for place, row in enumerate(batch.rows) if not row.stopped]
+        if cache and 0 < len(kept) < len(alive):
+            cache.batch_select_indices(torch.tensor(kept, device=pair.adapted.device))
+        alive = [alive[place] for place in kept]
+    return [row.answer(pair.tokenizer) for row in rows]
+
+
+def _decode(pair: Pair, batch: _Batch, longest: int, left: int, drawn: LogitsProcessorList, cache: Any) -> None:
+    """Let the batch's rows go on for `left` tokens at most, all of them padded as the longest of the first batch was."""
     settings = GenerationConfig(
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=left,
         do_sample=False,
         eos_token_id=list(pair.template.stop_ids),
         pad_token_id=pair.tokenizer.pad_token_id,
     )
     pair.adapted.generation_config = settings  # the model's own would fill what is left open, a penalty for example
+    written = longest + len(batch.rows[0].said)
     pair.adapted.generate(
-        **pad_left(rows, pair.tokenizer, pair.adapted.device),
+        **pad_left([row.ids + row.said for row in batch.rows], pair.tokenizer, pair.adapted.device, written),
         generation_config=settings,
-        logits_processor=_sampling(decoding, prompts),
-        stopping_criteria=StoppingCriteriaList([_StopWhen(stop)]),
-        streamer=streamer,
-        **options,
-    )
-    return streamer.answers()
-
-
-def _sampling(decoding: Decoding, prompts: int) -> LogitsProcessorList:
-    if decoding.temperature <= 0:
-        return LogitsProcessorList()
-    narrow = [TopPLogitsWarper(float(decoding.top_p))] if decoding.top_p < 1 else []
-    return LogitsProcessorList(
-        [TemperatureLogitsWarper(float(decoding.temperature)), *narrow, _SharedNoise(prompts, decoding.seed)]
+        logits_processor=drawn,
+        stopping_criteria=StoppingCriteriaList([batch]),
+        streamer=batch,
+        **({"past_key_values": cache} if cache else {}),
     )
 
 
 def _within_context(pair: Pair, prompts: Sequence[Sequence[int]], decoding: Decoding) -> Decoding:
     """Shorten the limit to what the model's context leaves. Raises UserError when it leaves nothing."""
-    most, longest = context(pair), max(map(len, prompts))
+    most, longest = context(pair), max(map(len, prompts), default=0)
     if most is None:
         return decoding
     if longest >= most:

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import collections
 import functools
-import re
-import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import evaluate
 from nltk.stem.porter import PorterStemmer
+from nltk.translate import meteor_score
 from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
+
+from pipeline.errors import UserError
+from pipeline.word_pieces import apart, words
 
 ROUGES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-# a word, or one character of a script that is written without spaces
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words of any script (rouge_score's own tokenizer knows a-z and 0-9 only, and scores Chinese 0)."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+REPEATED = 4  # words in a row that count as said again
 
 
 @functools.lru_cache(maxsize=1)
@@ -32,62 +30,166 @@ def _stemmer() -> PorterStemmer:
 
 
 class _Stems:
-    """rouge_score's tokenizer interface; like it, stems English words longer than three letters."""
+    """rouge_score's tokenizer interface and nltk's stemmer; like rouge_score, stems English words longer than three letters."""
 
     def tokenize(self, text: str) -> list[str]:
-        return [_stemmer().stem(w) if len(w) > 3 and w.isascii() else w for w in words(text)]
+        return [self.stem(word) for word in words(text)]
+
+    def stem(self, word: str) -> str:
+        return str(_stemmer().stem(word)) if len(word) > 3 and word.isascii() else word
+
+
+class _NoSynonyms:
+    """Stands where nltk asks WordNet, which is a download."""
+
+    def synsets(self, word: str) -> tuple[()]:
+        return ()
 
 
 class RowMetric(evaluate.Metric):
-    """An evaluate.Metric whose result is one list of scores per name, in row order."""
+    """An evaluate.Metric whose result is one list of scores per name, in row order. Equal texts score 1, by definition."""
+
+    names: tuple[str, ...]
 
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
         return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=features)
 
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
+        pairs = [(p.strip(), r.strip()) for p, r in zip(predictions, references, strict=True)]
+        rows = [[1.0] * len(self.names) if p == r else self.row(p, r) for p, r in pairs]
+        return {name: [min(1.0, row[place]) for row in rows] for place, name in enumerate(self.names)}  # rounding
+
+    def row(self, prediction: str, reference: str) -> list[float]:
+        """The scores of two texts that differ."""
+        raise NotImplementedError
+
 
 class ExactMatch(RowMetric):
     """1 where answer and reference are the same text up to surrounding white space, else 0."""
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
-        return {"exact_match": [float(p.strip() == r.strip()) for p, r in zip(predictions, references, strict=True)]}
+    names = ("exact_match",)
 
-
-class TokenF1(RowMetric):
-    """Harmonic mean of precision and recall over words, counted with repetition (SQuAD, Rajpurkar et al. 2016). Without words: as Rouge."""
-
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
-        return {"token_f1": [token_f1(p, r) for p, r in zip(predictions, references, strict=True)]}
+    def row(self, prediction: str, reference: str) -> list[float]:
+        return [0.0]
 
 
 class Rouge(RowMetric):
-    """ROUGE F-measures with stemming (Lin 2004), by rouge_score. Two texts without words score 1 when equal, else 0."""
+    """ROUGE F-measures with stemming (Lin 2004), by rouge_score."""
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
-        scorer = RougeScorer(list(ROUGES), tokenizer=_Stems())
-        rows = [_rouge(scorer, p, r) for p, r in zip(predictions, references, strict=True)]
-        return {name: [row[name] for row in rows] for name in ROUGES}
+    names = ROUGES
 
-
-def _rouge(scorer: Any, prediction: str, reference: str) -> dict[str, float]:
-    if prediction.strip() == reference.strip():  # also where there is no word, or only one for rouge2
-        return dict.fromkeys(ROUGES, 1.0)
-    return {name: float(score.fmeasure) for name, score in scorer.score(reference, prediction).items()}
+    def row(self, prediction: str, reference: str) -> list[float]:
+        found = _rouge().score(reference, prediction)
+        return [float(found[name].fmeasure) for name in ROUGES]
 
 
-def token_f1(prediction: str, reference: str) -> float:
-    if prediction.strip() == reference.strip():  # also where there is no word
-        return 1.0
-    found, wanted = collections.Counter(words(prediction)), collections.Counter(words(reference))
-    return 2 * (found & wanted).total() / max(1, found.total() + wanted.total())
+class Bleu(RowMetric):
+    """BLEU of a row by sacrebleu: tokens of 13a, exponential smoothing, no longer n-grams than the row has.
+
+    A corpus' BLEU is another number; this one is averaged over rows. Papineni et al. 2002; smoothing: Chen & Cherry 2014.
+    """
+
+    names = ("bleu",)
+
+    def row(self, prediction: str, reference: str) -> list[float]:
+        return [_bleu().sentence_score(apart(prediction), [apart(reference)]).score / 100]
+
+
+class ChrF(RowMetric):
+    """chrF2 of a row by sacrebleu: n-grams of up to six characters, white space left out (Popovic 2015)."""
+
+    names = ("chrf",)
+
+    def row(self, prediction: str, reference: str) -> list[float]:
+        return [_chrf().sentence_score(prediction, [reference]).score / 100]
+
+
+class Meteor(RowMetric):
+    """METEOR without WordNet by nltk: words match when they, or their stems, are the same; synonyms don't.
+
+    Banerjee & Lavie 2005, with recall weighing nine times precision and up to half off for words in another order. The same
+    words in the same order lose nothing, as in METEOR 1.5 (nltk takes something off for being one piece).
+    """
+
+    names = ("meteor",)
+
+    def row(self, prediction: str, reference: str) -> list[float]:
+        said, wanted = words(prediction), words(reference)
+        if said and said == wanted:
+            return [1.0]
+        return [float(meteor_score.single_meteor_score(wanted, said, stemmer=_Stems(), wordnet=_NoSynonyms()))]
+
+
+class TokenF1(RowMetric):
+    """Harmonic mean of precision and recall over words, counted with repetition (SQuAD, Rajpurkar et al. 2016)."""
+
+    names = ("token_f1",)
+
+    def row(self, prediction: str, reference: str) -> list[float]:
+        found, wanted = collections.Counter(words(prediction)), collections.Counter(words(reference))
+        return [2 * (found & wanted).total() / max(1, found.total() + wanted.total())]
+
+
+@functools.lru_cache(maxsize=1)
+def _rouge() -> RougeScorer:
+    return RougeScorer(list(ROUGES), tokenizer=_Stems())
+
+
+@functools.lru_cache(maxsize=1)
+def _bleu() -> BLEU:
+    return BLEU(effective_order=True)
+
+
+@functools.lru_cache(maxsize=1)
+def _chrf() -> CHRF:
+    return CHRF()
 
 
 def score(predictions: list[str], references: list[str]) -> dict[str, list[float]]:
     """Every metric's scores, by name, in row order."""
     found: dict[str, list[float]] = {}
-    for kind in (ExactMatch, Rouge, TokenF1):
+    for kind in (ExactMatch, Rouge, Bleu, ChrF, Meteor, TokenF1):
         found |= kind(keep_in_memory=True).compute(predictions=predictions, references=references)
     for name, scores in found.items():
         if not all(0 <= s <= 1 for s in scores):
             raise AssertionError(f"{name} left the range 0 to 1, which it can't")
     return found
+
+
+def repetition(text: str) -> float:
+    """1 - distinct / all runs of REPEATED words (rep-4 of Welleck et al. 2020, arXiv 1908.04319); 0 for a shorter text."""
+    said = words(text)
+    runs = [tuple(said[start : start + REPEATED]) for start in range(len(said) - REPEATED + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def lengths(texts: Sequence[str]) -> list[int]:
+    """Words of each text."""
+    return [len(words(text)) for text in texts]
+
+
+def of_hub(name: str) -> Any:
+    """A metric of the Hub by its id, or of a folder: its code is fetched and run. Raises UserError where it can't be had."""
+    try:
+        return evaluate.load(name, keep_in_memory=True)
+    except (OSError, ImportError, ValueError, AttributeError, TypeError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--metric {name}: it can't be had ({told}). Check its name and the connection to the Hub, or leave it out."
+        ) from error
+
+
+def hub_scores(name: str, metric: Any, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
+    """Scores of one row at a time, as they can be averaged with an interval, by "name" or "name/key". Raises UserError."""
+    found: dict[str, list[float]] = {}
+    for prediction, reference in zip(predictions, references, strict=True):
+        try:
+            told = metric.compute(predictions=[prediction], references=[reference])
+        except Exception as error:  # somebody else's code
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(f"--metric {name} can't score texts row by row ({text}); leave it out.") from error
+        numbers = {key: value for key, value in told.items() if isinstance(value, int | float)}
+        for key, value in numbers.items():
+            found.setdefault(name if len(numbers) == 1 else f"{name}/{key}", []).append(float(value))
+    return {key: values for key, values in found.items() if len(values) == len(predictions)}

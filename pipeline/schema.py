@@ -493,13 +493,14 @@ FINAL_KINDS = ("finished", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over the held-out rows: both averages, and tuned minus base with its 95 % bootstrap interval."""
+    """One metric over n held-out rows: both averages, and tuned minus base with its 95 % bootstrap interval."""
 
     base: float
     tuned: float
     difference: float
     low: float
     high: float
+    n: int = 0
 
 
 @dataclass(frozen=True)
@@ -515,7 +516,9 @@ class Check:
 class Report:
     """What evaluation found: n held-out rows, scores by metric, and one entry per row with every text.
 
-    `left_out` are held-out rows too long for the model; `adapter` is the fingerprint of what was judged.
+    `left_out` are held-out rows too long for the model; `adapter` is the fingerprint of what was judged. `measures` are
+    scores of what is not better when higher; `identical` is how many ("n") of so many ("of") answers of the tuned side are
+    the base's, word for word; `general` has one entry per task of the general pack.
     """
 
     n: int
@@ -527,6 +530,9 @@ class Report:
     seconds: float
     left_out: tuple[int, ...] = ()
     adapter: str = ""
+    measures: dict[str, Score] = field(default_factory=dict)
+    identical: dict[str, int] = field(default_factory=dict)
+    general: tuple[dict[str, Any], ...] = ()
 
 
 def check(noun: Any) -> None:

@@ -13,13 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import events, jobs
+from pipeline import events, jobs, measures, trust, verdict
 from pipeline.schema import Event, Problem
 
 POLL_SECONDS = 0.1
 SHOWN_ROWS = 12
 BAR_WIDTH = 40
 LOWER_IS_BETTER = ("loss", "perplexity")
+COLOURS = {"good": "green", "warning": "yellow", "bad": "red", "plain": ""}
 
 # emoji=False: ":smile:" in a row or an answer is seven characters, not a picture
 out = Console(highlight=False, emoji=False)
@@ -212,30 +213,36 @@ def _number(value: float | None) -> str:
 
 
 def show_report(folder: Path) -> None:
-    """Prompts with both answers beside the reference, then the scores with their intervals."""
+    """Prompts with both answers beside the reference, the scores with their intervals, and what they mean."""
     report = jobs.read_json(folder / "report.json")
     answers = Table("prompt", "reference", "base", "tuned", title="Held-out rows: base against tuned", show_lines=True)
     for row in report["rows"][:SHOWN_ROWS]:
         cells = (row["messages"][-1]["content"], row["reference"], row["base"]["text"], row["tuned"]["text"])
         answers.add_row(*(escape(_short(cell)) for cell in cells))
     out.print(answers)
-    scores = Table(
-        "metric", "base", "tuned", "difference", "95 % interval", title=f"Scores over {report['n']} held-out rows"
-    )
-    for name, s in report["metrics"].items():
-        worse = name in LOWER_IS_BETTER
-        sure = s["low"] > 0 or s["high"] < 0
-        style = "" if not sure else "green" if (s["difference"] < 0) == worse else "red"
-        label = f"{name} (lower is better)" if worse else name
-        interval = f"{s['low']:+.3f} to {s['high']:+.3f}"
-        scores.add_row(label, f"{s['base']:.3f}", f"{s['tuned']:.3f}", f"{s['difference']:+.3f}", interval, style=style)
+    heads = ("metric", "base", "tuned", "difference", "95 % interval")
+    scores = Table(*heads, title=f"Scores over {report['n']} held-out rows")
+    for name, score in (report["metrics"] | report.get("measures", {})).items():
+        scores.add_row(*_score(name, score), style=_colour(name, score))
     out.print(scores)
     if report["n"] > SHOWN_ROWS:
-        out.print(
-            f"{SHOWN_ROWS} of {report['n']} rows are shown; all are in {folder / 'report.json'}",
-            style="dim",
-            soft_wrap=True,
-        )
+        told = f"{SHOWN_ROWS} of {report['n']} rows are shown; all are in {folder / 'report.json'}"
+        out.print(told, style="dim", markup=False, soft_wrap=True)
+    for place, finding in enumerate(verdict.of(report)):
+        style = COLOURS[finding["level"]] + ("" if place else " bold")
+        out.print(f"{'- ' if place else ''}{finding['sentence']}", style=style.strip(), markup=False, soft_wrap=True)
+
+
+def _score(name: str, score: dict[str, float]) -> tuple[str, ...]:
+    label = f"{escape(name)} (lower is better)" if measures.better(name) < 0 else escape(name)
+    interval = f"{score['low']:+.3f} to {score['high']:+.3f}"
+    return label, f"{score['base']:.3f}", f"{score['tuned']:.3f}", f"{score['difference']:+.3f}", interval
+
+
+def _colour(name: str, score: dict[str, float]) -> str:
+    """Green and red for what surely moved, and of which it is known which way is better."""
+    gain = score["difference"] * measures.better(name)
+    return "" if not gain or not verdict.sure(score) else "green" if gain > 0 else "red"
 
 
 def _short(text: str, limit: int = 160) -> str:
@@ -263,12 +270,14 @@ class Sides:
     """Both answers of `compare`, each piece printed as it comes, one side after the other switches."""
 
     def __init__(self) -> None:
-        self.texts = {"base": "", "tuned": ""}
+        self.texts: dict[str, str] = {}
         self.progress = Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True)
-        self.tasks = {side: self.progress.add_task(f"[bold]{side}[/]") for side in self.texts}
+        self.tasks: dict[str, Any] = {}
         self.progress.start()
 
     def __call__(self, side: str, piece: str) -> None:
+        if side not in self.texts:
+            self.texts[side], self.tasks[side] = "", self.progress.add_task(f"[bold]{side}[/]")
         self.texts[side] += piece
         self.progress.update(self.tasks[side], description=f"[bold]{side}[/] {escape(self.texts[side][-200:])}")
 
@@ -277,13 +286,14 @@ class Sides:
 
     def close(self, found: dict[str, Any], pair: Any) -> None:
         self.progress.stop()
-        table = Table("base", "tuned", title="Same prompt, same settings, one copy of the weights")
-        table.add_row(*(escape(found[side]["text"].strip()) for side in self.texts))
-        table.add_row(*(Text(_footer(found[side]), style="dim") for side in self.texts))
+        names = [escape(pair.third.label) if pair.third and c == pair.third.column else c for c in pair.columns]
+        table = Table(*names, title="Same prompt, same settings, one copy of the weights")
+        table.add_row(*(escape(found[column]["text"].strip()) for column in pair.columns))
+        table.add_row(*(Text(_footer(found[column]), style="dim") for column in pair.columns))
         out.print(table)
-        differs = "" if pair.self_test["tuned_differs"].ok else " The adapter changes nothing."
-        state = "passed" if pair.trusted else "FAILED"
-        out.print(f"Self-test {state}: base is the base, tuned is the tuned ({pair.mode}).{differs}")
+        for line in trust.self_test_words(pair.self_test, pair.mode):
+            style = "red" if line["ok"] is False else "" if line["name"] == "summary" else "dim"
+            out.print(line["sentence"], style=style, markup=False, soft_wrap=True)
 
 
 def _footer(answer: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -20,6 +21,10 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 os.environ.update(ENVIRONMENT)
+ELSEWHERE = tempfile.TemporaryDirectory(
+    prefix="tuning-fork-"
+)  # what a fixture of a whole module makes is not the user's
+os.environ.setdefault("TUNING_FORK_HOME", f"{ELSEWHERE.name}/home")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

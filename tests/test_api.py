@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 
-from pipeline import example, jobs
+from pipeline import example, jobs, rounds, votes
 from tests.conftest import serve_app
 from tests.hub.server import serve
 from ui import texts
@@ -20,18 +20,35 @@ from ui import texts
 RUN = example.NAME
 TINY = {"example": "tiny-yoda"}
 ROWS = (TINY, "tiny-chat", None, "answers", 1024, "own", "lora", "", 20)  # a choice on the Data tab and how it is read
-GREEDY = (24, 0.0, 1.0, 42)
+ALONE = (
+    "own",
+    "none",
+    None,
+    None,
+    3,
+    False,
+)  # each side goes on from its own answers, no third column, no words marked
+GREEDY = (24, 0.0, 1.0, 42, *ALONE)
 QUICK = {"max_steps": 400, "epochs": 1.0, "batch_size": 8, "eval_steps": 200, "save_steps": 200}
 WRONG_RUNS = ("no-such-run", "../../etc")
 # what a guest may do on a Space: look at shared runs and chat with them
 FOR_GUESTS = {
     "data_look", "look", "data_count", "count", "data_rest", "fill", "suit", "show_method", "parameters", "forecast", "learns_from", "plan", "about_model", "show", "show_run", "tick_run", "catch_up",
-    "show_compare", "look_compare", "ask", "ask_row", "stop_answer", "clear", "show_publish", "look_publish",
-    "publish_tick", "published_name", "attach", "runs", "look_at_run", "open_run",
+    "show_compare", "look_compare", "third_column", "ask", "ask_row", "ask_held_out", "again", "change_turn", "mark_words", "stop_answer", "clear", "show_publish", "look_publish",
+    "publish_tick", "published_name", "attach", "runs", "look_at_run", "open_run", "show_scores", "tick_scores", "judged_rows", "judged_page", "show_judge", "judge_tick",
 }  # fmt: skip
 # of the events that get the chosen run: what only looks says it in its place, what needs no folder has nothing to say
 SAYS_IT_IN_PLACE = {"show", "show_run", "tick_run", "catch_up"}
-NEEDS_NO_FOLDER = {"clear", "runs", "publish_tick", "look_at_run"}
+NEEDS_NO_FOLDER = {
+    "clear",
+    "change_turn",
+    "mark_words",
+    "runs",
+    "publish_tick",
+    "look_at_run",
+    "judge_tick",
+    "tick_scores",
+}
 DECLARED: set[str] = set()
 
 
@@ -253,18 +270,17 @@ def test_the_base_is_asked_a_row(page):
 
 
 @calls("show_compare", "look_compare")
-def test_a_run_is_shown_with_its_rows_scores_and_conversation(page):
+def test_a_run_is_shown_with_its_rows_and_conversation(page):
     """Its held-out rows are offered, and what was said before stands there again."""
     said = json.dumps({RUN: [{"prompt": "Was this kept?", "fresh": True, "system": ""}]})
-    about, rows, _, scores, _, _, history, _ = page.call("show_compare", RUN, said)
-    assert "tiny-chat" in about
-    assert len(rows["samples"]) == 60
-    assert "Was this kept?" in history
-    assert page.call("look_compare", RUN)[3] == scores
-    assert texts.METRICS["rougeL"][0] in scores
+    shown = page.call("show_compare", RUN, said, False)
+    assert "tiny-chat" in shown[0]
+    assert len(shown[1]["samples"]) == 60
+    assert "Was this kept?" in json.dumps(shown)
+    assert page.call("look_compare", RUN)[0] == shown[0]
 
 
-@calls("ask", "ask_row", "clear")
+@calls("ask", "ask_row", "ask_held_out", "clear")
 def test_both_sides_answer_and_the_conversation_is_kept_and_forgotten(page):
     """Base and tuned each say their own; a held-out row brings its reference; only this run's turns are forgotten."""
     kept = page.call("ask", RUN, "Say this: The fox finds the ring.", {}, None, *GREEDY)[3]
@@ -274,15 +290,31 @@ def test_both_sides_answer_and_the_conversation_is_kept_and_forgotten(page):
     kept = page.call("ask_row", 2, RUN, json.dumps({"another": [turn], RUN: [turn]}), *GREEDY)[3]
     second = json.loads(kept)[RUN][1]
     assert second["tuned"]["text"] == second["reference"]
-    history, _, kept = page.call("clear", RUN, kept)
+    third = json.loads(page.call("ask_held_out", "3", RUN, kept, *GREEDY)[3])[RUN][2]
+    assert third["prompt"] == second["prompt"], "row 3 of the file is the third that is offered"
+    history, _, kept, *_ = page.call("clear", RUN, kept)
     assert "The ring" not in history
     assert json.loads(kept) == {"another": [turn], RUN: []}
+
+
+@calls("change_turn", "again", "mark_words", "third_column")
+def test_a_conversation_is_changed_and_looked_at(page):
+    """An earlier message comes back into the box, the last is answered with another seed, what differs is marked."""
+    turn = {"prompt": "Hello", "fresh": True, "system": "", "base": {"text": "One."}, "tuned": {"text": "Two."}}
+    kept = json.dumps({RUN: [turn]})
+    prompt, note, *_ = page.call("change_turn", "0", RUN, kept)
+    assert prompt == "Hello"
+    assert "message 1" in note
+    assert page.call("mark_words", RUN, kept, True).count("<mark>") == 2
+    answered = page.call("again", RUN, kept, 24, 1.0, 1.0, 42, *ALONE)
+    assert json.loads(answered[3])[RUN][0]["seed"] == 43
+    assert page.call("third_column", RUN, "checkpoint")[0]["value"] == "none", "the example keeps none"
 
 
 @calls("stop_answer")
 def test_an_answer_is_stopped_by_the_session_that_asked(page, app):
     """What was said so far stays; another visitor's stop ends nothing."""
-    asking = page.submit("ask", RUN, "Say this: The fox finds the ring.", {}, None, 400, 5.0, 1.0, 42)
+    asking = page.submit("ask", RUN, "Say this: The fox finds the ring.", {}, None, 400, 5.0, 1.0, 42, *ALONE)
     until(lambda: asking.outputs() and "tuned" in json.dumps(asking.outputs()[-1][1]))
     Page(page.client.src).call("stop_answer")
     said = len(asking.outputs())
@@ -411,6 +443,64 @@ def test_a_run_is_downloaded_and_deleted(page, runs, tmp_path):
     assert texts.BRING_NOTHING in str(refused)
 
 
+# --- Scores
+
+
+@calls("show_scores", "judged_rows", "judged_page", "scores_csv", "scores_parquet")
+def test_the_scores_are_shown_row_by_row_and_downloaded(page):
+    """The report in words and pictures; its rows sorted, searched and opened; the same as files."""
+    wish = ("rougeL", "changed", "flute")
+    for shown in page.each("show_scores", RUN, *wish):
+        assert texts.METRICS["rougeL"][0] in shown[3]
+        assert "flute" in json.dumps(shown)
+    for count, table in (*page.each("judged_rows", RUN, *wish, 1, 0), page.call("judged_page", RUN, *wish, 1, 1)):
+        assert "of 60 rows" in count
+        assert table.count("data-judged") > 0
+    for event in ("scores_csv", "scores_parquet"):
+        found = page.call(event, RUN)
+        assert Path(found["value"] if isinstance(found, dict) else found).stat().st_size > 1000
+
+
+@calls("measure", "tick_scores", "stop_measuring")
+def test_a_run_is_measured_and_that_is_stopped(page, runs):
+    """The job begins, its ticks say so, stop ends it; the scores of before stay."""
+    wish = ("changed", "all", "")
+    page.call("measure", RUN, *wish)
+    assert jobs.working(runs / RUN)
+    assert texts.SCORES_MEASURING.partition("{")[0] in page.call("tick_scores", RUN, *wish)[0]
+    page.call("stop_measuring", RUN, *wish)
+    until(lambda: not jobs.working(runs / RUN))
+    assert texts.METRICS["rougeL"][0] in page.call("tick_scores", RUN, *wish)[3]
+
+
+# --- Judge blind
+
+
+@calls(
+    "show_judge", "pick_round", "judge_tick", "make_round", "go_on_round", "stop_round", "open_round", "close_link", "ask_to_end",
+    "reveal_round", "save_votes", "save_pairs",
+)  # fmt: skip
+def test_a_blind_round_is_made_judged_and_told(page, app, monkeypatch):
+    """Its prompts are answered by the job; its link is given, closed and given again; its end tells the names."""
+    monkeypatch.setenv("TUNING_FORK_HOME", str(app[1]))
+    page.call("make_round", RUN, "pasted", "Say this: the fox finds the ring.", None, False, "", 16, 3)
+    asked = (RUN, rounds.listing(app[1] / "runs" / RUN)[0].id)
+    until(lambda: "answered every prompt (1)" in json.dumps(page.call("judge_tick", *asked)))
+    for event in ("go_on_round", "stop_round", "pick_round"):  # nothing is left to answer or to stop
+        assert "answered every prompt (1)" in json.dumps(page.call(event, *asked))
+    assert asked[1] in json.dumps(page.call("show_judge", RUN, None))
+    page.call("open_round", *asked)
+    page.call("close_link", *asked)
+    page.call("open_round", *asked)
+    token = votes.standing(asked[1]).ballot.token
+    votes.cast(token, votes.join(token, "Ann"), 1, "left")
+    assert "All who have begun are done (1)" in json.dumps(page.call("ask_to_end", *asked))
+    assert "Ann: " in json.dumps(page.call("reveal_round", *asked))
+    for event, ending in (("save_votes", ".csv"), ("save_pairs", ".jsonl")):
+        found = page.call(event, *asked)
+        assert Path(found["value"] if isinstance(found, dict) else found).suffix == ending
+
+
 # --- Publish
 
 
@@ -514,7 +604,16 @@ def test_a_guest_sees_no_run_that_is_not_shared(space):
     try:
         assert page.call("runs", None)["choices"] == []
         assert page.call("attach", RUN)[0]["value"] is None
-        for event in ("show_compare", "look_compare", "ask", "ask_row"):
+        for event in (
+            "show_compare",
+            "look_compare",
+            "third_column",
+            "ask",
+            "ask_row",
+            "ask_held_out",
+            "again",
+            "show_scores",
+        ):
             assert page.refusal(event, RUN) == texts.NO_SUCH_RUN.format(name=RUN)
         for event in sorted({"show_run", "tick_run", "show_publish"}):
             values = [None, "adapter", True] if event == "show_publish" else []

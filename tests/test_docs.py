@@ -57,7 +57,9 @@ def test_the_settings_table_is_drawn_from_the_dataclass():
 def test_every_module_of_the_page_has_its_line():
     """The tree names what is in ui/, too."""
     named = set(re.findall(r"^    (ui/\w+\.\w+) ", README, re.MULTILINE))
-    there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ui").iterdir() if p.suffix in {".py", ".css", ".js"}}
+    there = {
+        p.relative_to(ROOT).as_posix() for p in (ROOT / "ui").iterdir() if p.suffix in {".py", ".css", ".js", ".html"}
+    }
     assert named == there - {"ui/__init__.py"}
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pipeline import device, generate, sides
+from pipeline import checkpoints, device, generate, sides, third
 from pipeline.child import Child
 from pipeline.errors import UserError
 from pipeline.schema import Decoding
@@ -88,6 +88,30 @@ def test_stop_ends_the_answer_and_keeps_what_was_said(engine, trained_run):
     saying = lambda item: {"base", "tuned"} & item.keys() and stop.set()  # noqa: E731
     _, result = compare(engine, trained_run, stop=stop, then=saying, max_new_tokens=400, temperature=5.0)
     assert all(result[side]["tokens"] < 100 and not result[side]["stopped"] for side in ("base", "tuned"))
+
+
+def test_a_third_column_answers_beside_the_two(engine, trained_run):
+    """A checkpoint, or the base with examples: its own answer and name; base and tuned say what they say without it."""
+    _, before = compare(engine, trained_run, max_new_tokens=16)
+    step = checkpoints.step(checkpoints.newest(trained_run))
+    for wish, column in (({"kind": "checkpoint", "step": step}, "other"), ({"kind": "examples", "k": 2}, "prompted")):
+        asked = dict.fromkeys(("base", "tuned", column), SAY)
+        told = {"folder": str(trained_run), "asked": asked, "decoding": {"max_new_tokens": 16}, "third": wish}
+        items, result = drain(engine.stream("compare", SECONDS, None, **told), lambda item: None)
+        assert {"phase": "loading the third column"} in items
+        assert {"phase": "loading the model"} not in items
+        assert [result[side]["text"] for side in ("base", "tuned")] == [before[s]["text"] for s in ("base", "tuned")]
+        assert "".join(item.get(column, "") for item in items) == result[column]["text"]
+        assert (result["third"]["column"], result["mode"]) == (column, "mixed")
+        assert all(check["ok"] for check in result["self_test"].values())
+    assert result["third"]["examples"] == 2
+    pair = third.beside(sides.open_pair(sides.of_run(trained_run)), trained_run, wish)
+    messages, _ = third.asked(pair, SAY, Decoding(16))
+    expected = dict(generate.stream(pair, {"prompted": messages}, Decoding(16)))
+    assert result["prompted"]["text"] == expected["prompted"].text
+    _, after = compare(engine, trained_run, max_new_tokens=16)
+    assert "third" not in after
+    assert after["tuned"]["text"] == before["tuned"]["text"]
 
 
 def test_it_makes_way_for_a_job(engine, trained_run):

@@ -1,27 +1,50 @@
 """Held-out rows through both sides: references are the only yardstick, and numbers can be checked by hand."""
 
+import collections
+import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
 
-from pipeline import dataset, evaluate, jobs, model, sides, template
+from pipeline import config, dataset, evaluate, general, generate, jobs, model, sides, template, verdict
 from pipeline.errors import UserError
 from pipeline.job import Job
 from pipeline.schema import Model
+from tests import training
 
 
 @pytest.fixture(scope="module")
 def judged_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("judged") / "run"
+    place = tmp_path_factory.mktemp("judged")
+    folder = place / "run"
     shutil.copytree(trained_run, folder)
     job = Job(folder, "evaluate")
     job.emit("started", pid=0)
-    ending, values = evaluate.work(job)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNING_FORK_HOME", str(place / "home"))
+        ending, values = evaluate.work(job)
     job.emit(ending, **values)
     return folder
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """How many answers each column was asked for in this process."""
+    honest, told = generate.of_columns, collections.Counter()
+
+    def counting(pair, prompts, *rest):
+        told.update({column: len(each) for column, each in prompts.items()})
+        return honest(pair, prompts, *rest)
+
+    monkeypatch.setattr(generate, "of_columns", counting)
+    return told
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +74,7 @@ def test_scores_stay_in_their_range_and_intervals_hold_the_difference(report):
     for name, score in report["metrics"].items():
         assert score["difference"] == pytest.approx(score["tuned"] - score["base"])
         assert score["low"] <= score["difference"] <= score["high"]
+        assert score["n"] == report["n"]
         if name not in ("loss", "perplexity"):
             assert 0 <= score["base"] <= 1
             assert 0 <= score["tuned"] <= 1
@@ -107,7 +131,7 @@ def test_other_template_is_refused(trained_run, tmp_path):
     shutil.copytree(trained_run, folder)
     base = jobs.read_json(folder / "base.json")
     base["templates"]["own"] = "0" * 64
-    (folder / "base.json").write_text(__import__("json").dumps(base))
+    (folder / "base.json").write_text(json.dumps(base))
     with pytest.raises(UserError, match="chat template"):
         sides.open_trusted(folder)
 
@@ -144,7 +168,7 @@ def test_rows_longer_than_the_model_reads_are_counted_and_left_out(judged_run, t
     rows = dataset.read_part(folder, "held_out")[:2]
     messages = [{"role": "user", "content": "the fox " * 600}, {"role": "assistant", "content": "Yes."}]
     endless = {"row": 99, "messages": messages}
-    lines = [__import__("json").dumps(row) + "\n" for row in (rows[0], endless, rows[1])]
+    lines = [json.dumps(row) + "\n" for row in (rows[0], endless, rows[1])]
     (folder / "held_out.jsonl").write_text("".join(lines))
     evaluate.work(Job(folder, "evaluate"))
     report = jobs.read_json(folder / "report.json")
@@ -152,3 +176,95 @@ def test_rows_longer_than_the_model_reads_are_counted_and_left_out(judged_run, t
     assert [row["row"] for row in report["rows"]] == [row["row"] for row in rows]
     assert "99" in jobs.view(folder).notes[-1]
     assert report["adapter"] == model.fingerprint(folder / "adapter")
+
+
+def test_names_of_the_scores_are_the_contracts(report):
+    """Those of the command line, and measures beside them that are not better when higher."""
+    names = ("exact_match", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "meteor", "token_f1", "loss")
+    assert tuple(report["metrics"]) == (*names, "perplexity")
+    assert tuple(report["measures"]) == ("length_ratio", "repetition", "stopped")
+
+
+def test_measures_are_those_of_the_texts(report):
+    """Counted again from the report's own rows."""
+    rows = report["rows"]
+    assert report["measures"]["stopped"]["tuned"] == sum(r["tuned"]["stopped"] for r in rows) / len(rows)
+    said, wanted = (sum(len(text.split()) for text in texts) for texts in (
+        [r["base"]["text"] for r in rows], [r["reference"] for r in rows]))  # fmt: skip
+    assert report["measures"]["length_ratio"]["base"] == pytest.approx(said / wanted)
+    same = sum(r["base"]["text"] == r["tuned"]["text"] for r in rows)
+    assert report["identical"] == {"n": same, "of": len(rows)}
+
+
+def test_the_general_pack_is_always_asked(report, tiny):
+    """All twenty tasks of the bundled model with both answers; the base passes what it was made for."""
+    tasks = general.tasks(str(tiny))
+    assert [row["messages"] for row in report["general"]] == [task["messages"] for task in tasks]
+    assert sum(row["base_passes"] for row in report["general"]) >= 18
+    for row in report["general"]:
+        assert row["tuned_passes"] == general.passes(row, row["tuned"]["text"])
+
+
+def test_a_default_run_is_not_called_ruined(report):
+    """Two epochs at the default's rate: it learned, and nothing is red."""
+    found = verdict.of(report)
+    assert found[1]["level"] == "good"
+    assert "bad" not in {finding["level"] for finding in found}
+
+
+def test_another_run_of_the_base_pays_for_its_tuned_side_only(judged_run, tmp_path, generated):
+    """The base's answers are remembered in the home, those of the general pack, too."""
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        shutil.copytree(judged_run, folder)
+        evaluate.work(Job(folder, "evaluate"))
+    assert generated == {"base": 32, "tuned": 64}
+    one, other = (jobs.read_json(folder / "report.json") for folder in folders)
+    assert [row["base"]["text"] for row in one["rows"]] == [row["base"]["text"] for row in other["rows"]]
+    assert one["metrics"] == other["metrics"]
+    assert not (folders[0] / evaluate.ANSWERS).exists()
+
+
+def test_a_killed_job_goes_on_and_repeats_no_answer(judged_run, tmp_path, home, generated):
+    """Killed by the kernel's own signal once some answers are written, the next job asks for the others only."""
+    folder = tmp_path / "run"
+    shutil.copytree(judged_run, folder)
+    (folder / "report.json").unlink()
+    shutil.copy(config.ROOT / "examples" / "tiny-yoda-run" / "held_out.jsonl", folder / "held_out.jsonl")
+    file = folder / evaluate.ANSWERS
+    job = subprocess.Popen([sys.executable, "-m", "pipeline.evaluate", str(folder)], cwd=config.ROOT)
+    try:
+        while not (file.exists() and file.read_bytes().count(b"\n")):
+            assert job.poll() is None, "ended before anybody could kill it"
+            time.sleep(0.005)
+    finally:
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    kept = file.read_bytes().count(b"\n")
+    assert not (folder / "report.json").exists()
+    assert 0 < kept < 160
+    evaluate.work(Job(folder, "evaluate"))
+    assert generated["base"] + generated["tuned"] == 160 - kept
+    report = jobs.read_json(folder / "report.json")
+    assert (report["n"], len(report["rows"]), len(report["general"])) == (60, 60, 20)
+
+
+def test_a_metric_of_the_hub_that_cannot_be_had_is_said_before_anything_is_loaded(judged_run, tmp_path):
+    """One sentence; the wish is gone, so that the next evaluation does not fail over it."""
+    folder = tmp_path / "run"
+    shutil.copytree(judged_run, folder)
+    (folder / evaluate.WISHES).write_text('{"metrics": ["nobody-has-this"]}')
+    with pytest.raises(UserError, match="nobody-has-this"):
+        evaluate.work(Job(folder, "evaluate"))
+    assert not (folder / evaluate.WISHES).exists()
+    assert evaluate.wishes(folder) == []
+
+
+@pytest.mark.slow
+def test_an_overtrained_adapter_is_called_out(make_run):
+    """Thirty epochs over few rows at a high rate: the verdict is red, and says what broke."""
+    folder = make_run(rows=48, epochs=30, learning_rate=2e-2)
+    assert training.work(folder) == "finished"
+    evaluate.work(Job(folder, "evaluate"))
+    found = verdict.of(jobs.read_json(folder / "report.json"))
+    assert found[0]["level"] == "bad", found

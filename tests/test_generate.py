@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline import generate, sides, template
+from pipeline import generate, sampling, self_test, sides, switch, template
 from pipeline.errors import UserError
 from pipeline.generate import Answer
 from pipeline.schema import Decoding
@@ -77,18 +77,18 @@ def test_base_side_is_the_untouched_base(pair, prompts, trained_run):
 
 def test_sabotaged_switch_turns_the_mark_red_and_is_not_used(trained_run, prompts, pair, monkeypatch):
     """If the base rows secretly ran the adapter, the self-test sees it and the sides are generated in turn."""
-    honest = sides.logits
+    honest = self_test.logits
 
     def sabotaged(loaded, batch, **options):
         if "adapter_names" in options:
             options["adapter_names"] = [sides.ADAPTER] * len(options["adapter_names"])
         return honest(loaded, batch, **options)
 
-    monkeypatch.setattr(sides, "logits", sabotaged)
+    monkeypatch.setattr(self_test, "logits", sabotaged)
     probe = sides.pad_left(prompts, pair.tokenizer, pair.adapted.device)
     with pair.adapted.disable_adapter():
         bare = honest(pair.adapted, probe)
-    assert not sides.self_test(pair.adapted, probe, bare, "mixed")["base_is_base"].ok
+    assert not self_test.measure(pair.adapted, probe, bare, "mixed")["base_is_base"].ok
     other = sides.open_pair(sides.of_run(trained_run))
     assert other.mode == "in turn"
     assert other.trusted
@@ -101,8 +101,8 @@ def test_base_that_is_not_the_base_is_red_in_every_mode(pair, prompts):
     with pair.adapted.disable_adapter():
         bare = sides.logits(pair.adapted, probe)
     for mode in ("mixed", "in turn"):
-        assert sides.self_test(pair.adapted, probe, bare, mode)["base_is_base"].ok
-        assert not sides.self_test(pair.adapted, probe, bare + 1e-3, mode)["base_is_base"].ok
+        assert self_test.measure(pair.adapted, probe, bare, mode)["base_is_base"].ok
+        assert not self_test.measure(pair.adapted, probe, bare + 1e-3, mode)["base_is_base"].ok
 
 
 def test_adapter_that_changes_nothing_is_its_own_result(trained_run, tmp_path):
@@ -157,7 +157,7 @@ def test_stop_ends_generation_and_leaves_no_hooks(pair, prompts):
             assert piece.tokens < 100
             assert not piece.stopped
     assert time.monotonic() - begun < 20
-    assert not any(module._forward_pre_hooks for module in pair.adapted.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in pair.adapted.modules())
     assert texts(generate.answers(pair, prompts, GREEDY)) == before
 
 
@@ -175,9 +175,9 @@ def test_sampling_follows_the_distribution():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
     draws = torch.zeros(4)
     for seed in range(4000):
-        draws[generate._SharedNoise(1, seed)(None, logits.repeat(2, 1))[1].argmax()] += 1
+        draws[sampling.SharedNoise(seed)(None, logits.repeat(2, 1))[1].argmax()] += 1
     assert draws / 4000 == pytest.approx(torch.tensor([0.5, 0.3, 0.15, 0.05]), abs=0.03)
-    narrow = generate._sampling(Decoding(temperature=1, top_p=0.7, seed=1), 1)(None, logits)
+    narrow = sampling.processors(Decoding(temperature=1, top_p=0.7, seed=1))(None, logits)
     assert torch.isinf(narrow[0, 2:]).all()
 
 
@@ -193,7 +193,7 @@ def test_only_plain_lora_is_mixed():
     """Kinds that raise, or give the tuned answer on the base rows, are never mixed."""
     from peft import IA3Config, LoraConfig, VeraConfig
 
-    assert sides.can_mix(LoraConfig(r=4))
+    assert switch.can_mix(LoraConfig(r=4))
     for other in (
         LoraConfig(use_dora=True),
         LoraConfig(init_lora_weights="pissa"),
@@ -202,7 +202,7 @@ def test_only_plain_lora_is_mixed():
         IA3Config(),
         VeraConfig(),
     ):
-        assert not sides.can_mix(other)
+        assert not switch.can_mix(other)
 
 
 def test_changed_base_is_refused(trained_run, tmp_path):
@@ -229,10 +229,10 @@ def test_model_that_can_not_mix_answers_in_turn():
     probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with adapted.disable_adapter():
         bare = sides.logits(adapted, probe)
-    mode, checks = sides.proven(adapted, probe, bare)
+    mode, checks = self_test.proven(adapted, probe, bare)
     assert mode == "in turn"
     assert all(check.ok for check in checks.values())
-    assert not any(module._forward_pre_hooks for module in adapted.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in adapted.modules())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"half"])

@@ -20,7 +20,8 @@ MODELS = HEAVY - {"gradio"}
 LIGHT = [
     "schema", "config", "events", "checkpoints", "files", "home", "locks", "device", "job", "jobs", "dataset",
     "inspection", "terminal", "card", "publish", "run_folder", "archive", "differences", "curves", "unpacking", "following",
-    "run_verbs", "methods", "estimate", "machines", "changes", "earlier", "estimate_verb", "fit", "oom", "__main__",
+    "run_verbs", "rounds", "votes", "ledger", "opinions", "judgements", "round_verbs", "measures", "verdict", "exported", "evaluate_verb",
+    "word_pieces", "methods", "estimate", "machines", "changes", "earlier", "estimate_verb", "fit", "oom", "__main__",
 ]  # fmt: skip
 DISTRIBUTIONS = {
     "jinja2": "Jinja2",

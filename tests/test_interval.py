@@ -61,6 +61,32 @@ def test_same_scores_are_no_difference():
     assert (found.difference, found.low, found.high) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("base", "tuned"), [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5)])
+def test_rows_that_all_went_the_same_way_leave_room_for_doubt(base, tuned):
+    """Sixty of sixty is no proof of all: the interval has a width, less with more rows, and stays between -1 and 1."""
+    found = [paired([base] * n, [tuned] * n, bounded=True) for n in (6, 60, 600)]
+    widths = [score.high - score.low for score in found]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[1] > 0.05 > widths[2]
+    assert all(-1 <= score.low <= score.difference <= score.high <= 1 for score in found)
+    assert [score.n for score in found] == [6, 60, 600]
+
+
+@pytest.mark.parametrize(("rarely", "n"), [(0.02, 30), (0.05, 60), (0.4, 30)])
+def test_the_interval_of_right_and_wrong_covers_what_it_says(monkeypatch, rarely, n):
+    """Where base is always wrong and tuned is wrong now and then, 95 % hold the truth; resampling alone missed half of them."""
+    monkeypatch.setattr(interval, "RESAMPLES", 1000)
+    random = numpy.random.default_rng(5)
+    drawn = (random.uniform(size=(300, n)) >= rarely).astype(float)
+    found = [paired(numpy.zeros(n), tuned, bounded=True) for tuned in drawn]
+    assert numpy.mean([score.low <= 1 - rarely <= score.high for score in found]) >= 0.93
+
+
+def test_scores_that_vary_are_left_to_the_bootstrap():
+    """Bounds change nothing where the rows differ anyway."""
+    assert paired(BASE, TUNED, bounded=True) == paired(BASE, TUNED)
+
+
 def test_the_same_rows_give_the_same_interval():
     """A report can be made again to the last digit."""
     assert paired(BASE, TUNED) == paired(BASE, TUNED)

@@ -210,6 +210,11 @@ def test_rows_are_handed_on_as_the_data_tab_counted_them(helpers, tiny):
     assert inspection.lengths({"statistics": None, "train": 3}) is None
 
 
+def test_a_page_that_shows_another_tab_asks_for_nothing(large):
+    """What it draws stays as it is, and no counter is started."""
+    assert told(large, None) == [(gr.skip(),) * 3]
+
+
 def test_what_can_not_be_is_not_forecast(helpers):
     """The plan, the model's line and the Data tab say why; here is a quiet sentence, or nothing."""
     assert told(epochs=0)[-1] == ("", "", "")

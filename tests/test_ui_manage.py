@@ -195,7 +195,7 @@ def test_both_curves_are_drawn_to_one_scale(run, make_run):
     assert 'class="other train"' in section
     assert 'points="0.0,' in section.split('class="other train"')[1]
     assert f"{640 * 72 / 144:.1f}," in section.split('class="other train"')[1]
-    assert all(words in section for words in (texts.BESIDE_CAME, texts.BESIDE_ASKED, "rougeL", "max length"))
+    assert all(words in section for words in (texts.BESIDE_CAME, texts.BESIDE_ASKED, "ROUGE-L", "max length"))
     assert jobs.view(run).curve[-1][0] == 144
     same = beside.section(differences.beside(run, run))
     assert texts.BESIDE_SAME in same

@@ -1,7 +1,8 @@
 """Who is asking, and what they may do: the first line of every handler that matters.
 
 Locally the one user is the owner. On a Space its author (and the ids in TUNING_FORK_OWNERS) are, once signed in;
-everybody else is a guest, who chats with shared runs and does nothing else.
+everybody else is a guest, who chats with shared runs and does nothing else. A judge's link opens its one round to
+whoever has it, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipeline import home, jobs
+from pipeline import home, jobs, votes
 from pipeline.errors import UserError
 from pipeline.schema import Visitor
+from pipeline.votes import Ballot
 from ui import texts
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
@@ -60,3 +62,12 @@ def run(who: Visitor, name: str | None) -> Path:
 
 def may_see(who: Visitor, folder: Path) -> bool:
     return who.owner or jobs.shared(folder)
+
+
+def by_link(token: str) -> tuple[Ballot, Path]:
+    """The round a judge's link opens, and the folder of its run. Raises UserError for a link that opens nothing."""
+    ballot = votes.by_link(token)
+    folder = home.runs() / ballot.run
+    if not (folder / "run.json").is_file():
+        raise UserError(texts.ROUND_GONE)
+    return ballot, folder

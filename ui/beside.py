@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pipeline import measures
 from pipeline.curves import Point
-from pipeline.terminal import LOWER_IS_BETTER
 from ui import texts
 from ui.runs_table import moment, polyline, span
+from ui.scores_picture import metric
 
 WIDTH, HEIGHT = 640, 220
 SIDES = ("one", "other")
@@ -79,8 +80,8 @@ def came(found: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         (texts.FACT_VALIDATION, one["validation_loss"], other["validation_loss"]),
     ]
     for name, pair in found["metrics"].items():
-        better = texts.BESIDE_LESS if name in LOWER_IS_BETTER else ""
-        lines.append((name + better, *(score and score["tuned"] for score in pair)))
+        better = texts.BESIDE_LESS if measures.better(name) < 0 else ""
+        lines.append((metric(name)[0] + better, *(score and score["tuned"] for score in pair)))
     return lines
 
 

@@ -45,9 +45,9 @@ CHANGE = """element.addEventListener('click', (event) => {
   document.body.dataset.change = button.dataset.change;
   document.querySelector('#train-change').click();
 });"""
-# a page that shows another tab starts no counter for it: the machine's place is empty then
+# a page that shows another tab starts no counter for it: the machine's place is empty then (Gradio refuses any text that is no choice)
 WHERE_IT_SHOWS = """(...form) => {
-  if (document.querySelector('#tab-train-button')?.getAttribute('aria-selected') !== 'true') form[3] = '';
+  if (document.querySelector('#tab-train-button')?.getAttribute('aria-selected') !== 'true') form[3] = null;
   return form;
 }"""
 PENDING = '<i class="pending"></i>'
@@ -136,7 +136,7 @@ async def forecast(
     HTML of the verdict on this machine, and of the bar and the details for the machine that is chosen.
     """
     who = access.visitor(request, profile)
-    if machine == "":  # nobody is looking
+    if machine is None:  # nobody is looking
         yield gr.skip(), gr.skip(), gr.skip()
         return
     if not who.owner:
@@ -147,7 +147,7 @@ async def forecast(
     except UserError:
         yield "", "", ""
         return
-    asking = asyncio.ensure_future(asyncio.to_thread(_shown, asked, machine or machines.HERE))
+    asking = asyncio.ensure_future(asyncio.to_thread(_shown, asked, machine))
     if not (await asyncio.wait({asking}, timeout=PATIENCE_SECONDS))[0]:
         # what was said before stays, but pale: the page does not jump
         yield _said(texts.FORECASTING, await asyncio.to_thread(plan.takes, *asked)) + PENDING, gr.skip(), gr.skip()

@@ -410,6 +410,9 @@ SHORT_METRICS = {
     "rougeL": "word order",
     "rougeLsum": "word order",
     "token_f1": "words in common",
+    "bleu": "word order",
+    "chrf": "letters in common",
+    "meteor": "words in common",
     "loss": "surprise at the reference",
     "perplexity": "surprise at the reference",
 }
@@ -520,10 +523,11 @@ LAYERS = "{n} layers"
 READS = "reads up to {tokens:,} tokens"
 
 # --- Compare
+CHAT_PART, JUDGE_PART, SCORES_PART = "Chat", "Judge blind", "Scores"
 NO_RUN_YET = "No run is chosen. Pick one at the top, or train one under Train."
 ABOUT = "Base is {model} as it came. Tuned is the same copy of its weights with what “{run}” has learned switched on."
 ABOUT_NOTHING = "“{run}” has nothing to compare yet: it is {status}. Choose another run at the top, or see Train."
-UNANSWERED = "Not answered: the page was left before that. Ask again."
+UNANSWERED = "Not answered: the page was left before that."
 NOTHING_ASKED = "Ask both at once: click one of the prompts below, or type your own."
 SIDES = {"base": "Base", "tuned": "Tuned"}
 FRESH_TURN = "a new conversation"
@@ -533,73 +537,360 @@ ANSWER_FACTS = "{tokens} tokens · {speed:.0f} tokens/s · {ended}"
 BY_ITSELF = "stopped by itself"
 HIT_LIMIT = "hit the limit"
 CUT_SHORT = "stopped by you"
-PROMPT = "Your message, to both"
+FIRST_AFTER = "began after {first:.2f} s"
+CHANGE_TURN = "Change"
+CHANGE_TURN_LABEL = "Change message {n} and send it again"
+CHANGING = "You are changing message {n}. Sending it drops {dropped}."
+CHANGING_ONLY = "the answers it got"
+CHANGING_MORE = "the answers it got and the {messages} after it"
+ONE_MESSAGE, SEVERAL_MESSAGES = "message", "{n} messages"
+CHANGING_LEAVE = "Leave it as it was"
+NO_SUCH_TURN = "That message is not there any more; reload the page to see the conversation as it is."
+ANSWER_AGAIN = "Answer again with another seed"
+ASK_ONCE_MORE = "Ask again"
+DRAWN = "Drawn at temperature {temperature:g} with seed {seed}."
+GREEDY_AGAIN = (
+    "At temperature 0 the likeliest answer is given, whatever the seed. Set Temperature to 0.7, say, under “How they "
+    "answer”, and press it again."
+)
+NOTHING_TO_REPEAT = "There is no message to answer again; ask something first."
+NO_SINGLE_QUESTION = "Row {row} is no held-out row that asks one thing, so the chat can't begin with it."
+ANSWERED = "All sides have answered."
+THOUGHT = "What it thought first ({n} words)"
+THINKING = "Thinking: {n} words so far …"
+MARK_WORDS = "Mark the words that differ"
+MARKED_LEGEND = "Underlined: where the words differ. Base is held against Tuned, the others are held against Base."
+GOES_ON = "In a conversation, each side goes on from"
+GOES_ON_HELP = "What it is told that it answered before: its own words, or for all sides those of one."
+GOES_ON_CHOICES = {
+    "own": "its own answers",
+    "base": "Base's answers",
+    "tuned": "Tuned's answers",
+    "third": "the third column's answers",
+}
+GOES_ON_NOTHING = (
+    "There is no third column to go on from; choose one above, or let each side go on from its own answers."
+)
+WENT_ON = "All sides went on from the answers of {name}."
+THIRD_COLUMN = "A third column"
+THIRD_HELP = "Answers beside Base and Tuned. Choosing one begins a new conversation."
+THIRD_KINDS = {
+    "none": "None",
+    "checkpoint": "Another checkpoint of this run",
+    "run": "Another run of the same base",
+    "examples": "The base with examples in its prompt",
+}
+THIRD_STEP = "Which checkpoint"
+THIRD_STEPS = "Step {step}"
+THIRD_RUN, THIRD_RUN_NAME = "Which run", "Run “{name}”"
+THIRD_EXAMPLES = "How many examples"
+THIRD_EXAMPLES_HELP = "The first rows that were learned from are put before your message: maybe prompting is enough."
+PROMPTED_WITH, PROMPTED_WITH_ONE = "Base with {k} examples", "Base with 1 example"
+THIRD_NO_STEP = "This run keeps no checkpoint to compare with; choose another kind of third column."
+THIRD_NO_SUCH_STEP = "That checkpoint is not kept any more; choose another under “How they answer”."
+THIRD_NO_RUN = (
+    "There is no other run with an adapter on the same base; train one, or choose another kind of third column."
+)
+THIRD_NOT_FOR_GUESTS = "Examples are rows that were learned from, which only the owner may put into a prompt."
+THIRD_NO_ROWS = (
+    "The rows that this run has learned from are not here, so none can be put into a prompt; choose another kind."
+)
+THIRD_HOW_MANY = "Give a whole number of examples, 1 to {most}."
+PROMPT = "Your message, to all sides at once"
 PROMPT_HINT = "Type a message; Enter sends it, Shift+Enter makes a new line"
-ASK = "Ask both"
+ASK = "Ask"
 STOP = "Stop"
 ROWS_OFFERED = "Or click a prompt from the held-out rows: neither side has seen them"
 CLEAR = "New conversation"
 DOWNLOAD = "Download conversation"
 HOW_THEY_ANSWER = "How they answer"
 SYSTEM_PROMPT = "System prompt"
-SYSTEM_HELP = "Said to both before the conversation; changing it begins a new one."
+SYSTEM_HELP = "Said to every side before the conversation; changing it begins a new one."
 SHARE = "Guests may chat with this run"
 SHARE_HELP = "They also see its held-out prompts and its scores, and nothing else."
-NOTHING_TO_ASK = "The message is empty; type something to ask both."
+NOTHING_TO_ASK = "The message is empty; type something to ask."
 NO_SUCH_ROW = "That row is not offered any more; choose the run again to see its rows."
 STARTING = "Getting ready …"
 WAITING = "Waiting for the device: {whom}. Your question is asked as soon as it is free."
 PHASES = {
     "waiting for the device": "Getting the device …",
     "loading the model": "Loading the model and checking which side is which …",
+    "loading the third column": "Loading the third column and checking all three …",
     "answering": "Answering …",
 }
 NOT_TESTED_YET = "Which side is which is proven when the model is loaded, with the first question."
 TRUSTED = "✓ Proven: each side is what it says"
 CHANGES_NOTHING = "The adapter changes nothing: both sides are the base"
+THIRD_CHANGES_NOTHING = "The third column's adapter changes nothing: it is the base"
 NOT_TRUSTED = "✗ Not proven: don't trust which side is which"
 SELF_TEST = (
     "With every load, before any answer is shown, both sides are measured by the numbers the model computes, on four "
     "short prompts:"
 )
-CHECKS = {
-    "base_is_base": "The base side is the model as it came, without the adapter:",
-    "tuned_is_tuned": "The tuned side is the model with the adapter on:",
-    "tuned_differs": "The two are not the same model:",
-    "adapter_complete": "Every part of the adapter found its place in this model:",
+CHECK_SIGNS = {"good": "✓", "warn": "! note.", "bad": "✗ NO."}
+IN_TURN = (
+    "One after the other, because this kind of adapter can't be switched within a batch: a side begins only when the one "
+    "before has ended, so it takes as long as all of them together."
+)
+UNMERGED = (
+    "The adapter is added on the way here; merged into the base, as under Publish, the tuned model answers faster."
+)
+
+# --- Scores
+SCORES_NO_RUN = "No run is chosen. Pick one at the top, or train one under Train."
+SCORES_NOTHING_LEARNED = (
+    "“{run}” has learned nothing yet: it is {status}. Its scores come when its training has finished."
+)
+SCORES_NO_ROWS = (
+    "“{run}” has no held-out rows, so there is nothing to measure on. Start a run with more rows, or with a file of "
+    "held-out rows of their own."
+)
+SCORES_NOT_YET = (
+    "“{run}” has not been measured yet: its held-out rows are asked of both sides, and each answer is held against the "
+    "one in the data."
+)
+SCORES_STOPPED = "Measuring was stopped. The answers given so far are kept; going on does not repeat them."
+SCORES_CUT_OFF = "Measuring was cut off. The answers given so far are kept; going on does not repeat them."
+SCORES_FAILED = "Measuring failed: {text}"
+SCORES_OTHER_WEIGHTS = "These scores are of an earlier checkpoint: another one was chosen since. Measure again."
+SCORES_TRAINING = "“{run}” is being worked on ({phase}); it is measured after that."
+SCORES_MEASURING = "Measuring: {phase}"
+SCORES_PHASES = {
+    "queued": "waiting for the device",
+    "starting": "getting ready",
+    "loading libraries": "getting ready",
+    "loading model": "loading the model and checking which side is which",
+    "answering": "both sides answer",
+    "asking everyday things": "both sides answer the everyday tasks",
+    "measuring loss": "how likely each side finds the reference",
 }
-CHECK_OK = "yes."
-CHECK_BROKEN = "NO."
-MEASURED_AT_MOST = "(largest difference {value:.1e}, allowed {tolerance:.1e})"
-MEASURED_AT_LEAST = "(they differ by {value:.2g}, at least {tolerance:.1e} is wanted)"
-MODES = {
-    "mixed": "Both answers come from one batch over one copy of the weights; the adapter is switched per row.",
-    "in turn": "This adapter can't be switched within a batch, so the sides answer one after the other.",
+SCORES_DONE_OF = "{done:,} of {of:,}"
+SCORES_LEFT = "about {time} left"
+SCORES_BAR = "Rows measured"
+MEASURE_NOW, MEASURE_ON, MEASURE_AGAIN = "Measure now", "Go on measuring", "Measure again"
+STOP_MEASURING, STOPPING_MEASURING = "Stop measuring", "Stopping …"
+NOT_MEASURING = "Nothing is being measured at the moment; there is nothing to stop."
+VERDICT_TITLE = "What came of it"
+VERDICT_LEVELS = {"good": ("✓", "good"), "warning": ("!", "look"), "bad": ("✗", "bad"), "plain": ("–", "note")}
+METRICS = {
+    "exact_match": ("Exactly the reference", "{:.1%}"),
+    "rouge1": ("Words in common (ROUGE-1)", "{:.1%}"),
+    "rouge2": ("Word pairs in common (ROUGE-2)", "{:.1%}"),
+    "rougeL": ("Longest common order (ROUGE-L)", "{:.1%}"),
+    "rougeLsum": ("The same by lines (ROUGE-Lsum)", "{:.1%}"),
+    "token_f1": ("Words in common (token F1)", "{:.1%}"),
+    "bleu": ("Runs of words in common (BLEU, by row)", "{:.1%}"),
+    "chrf": ("Letters in common (chrF, by row)", "{:.1%}"),
+    "meteor": ("Words in common, endings aside (METEOR without WordNet)", "{:.1%}"),
+    "loss": ("Surprise at the reference (loss, nats per token)", "{:.3f}"),
+    "perplexity": ("Perplexity of the reference", "{:.2f}"),
+    "length_ratio": ("Length against the reference", "{:.2f}"),
+    "repetition": ("Repeats itself", "{:.1%}"),
+    "stopped": ("Stopped by itself", "{:.1%}"),
 }
-SCORES_TITLE = "On the held-out rows"
-SCORES = "Judged on {n} rows that neither side has seen, against the answer in the data."
 LEFT_OUT = "{n} rows were too long for the model and are left out."
-SCORES_LABEL = "Scores of base and tuned"
-ROWS_LABEL = "Judged rows with both answers"
-SCORE_HEADS = ("Measure", "Base", "Tuned", "Difference", "95 % interval", "Tuned is")
-ROW_HEADS = ("Row", "Asked", "Reference", "Base", "Tuned")
 INTERVAL = (
     "The interval says how sure the difference is: drawn again from such rows, 95 of 100 times it would lie within. An "
     "interval that holds 0 settles nothing."
 )
 BETTER, WORSE, SAME, NOT_SETTLED = "better", "worse", "the same", "not settled"
-METRICS = {
-    "exact_match": ("Exactly the reference", "{:.1%}", False),
-    "rouge1": ("Words in common (ROUGE-1)", "{:.1%}", False),
-    "rouge2": ("Word pairs in common (ROUGE-2)", "{:.1%}", False),
-    "rougeL": ("Longest common order (ROUGE-L)", "{:.1%}", False),
-    "rougeLsum": ("The same by lines (ROUGE-Lsum)", "{:.1%}", False),
-    "token_f1": ("Words in common (token F1)", "{:.1%}", False),
-    "loss": ("Surprise at the reference (loss, nats per token; less is better)", "{:.3f}", True),
-    "perplexity": ("Perplexity of the reference (less is better)", "{:.2f}", True),
+SCORES_TITLE = "Base and tuned against the answer in the data"
+SCORES_OF = "Judged on {n} rows that neither side has seen."
+SCORES_LEGEND = {
+    "base": "base",
+    "better": "tuned, better",
+    "worse": "tuned, worse",
+    "open": "tuned, the same or not settled",
+    "span": "where tuned would fall with other such rows (95 of 100 times)",
 }
-ALL_ROWS = "Read all {n} judged rows"
-NO_REPORT = "No scores yet: they come when a training with held-out rows has finished."
+LESS_IS_BETTER_TITLE = "Less is better here"
+MEASURES_TITLE = "How they answer"
+HIGHER, LOWER = "higher", "lower"
+POINTS = "{:+.1f} points"
+DUMBBELL = "{base} → {tuned}"
+DUMBBELL_BY = "{difference} ({low} to {high}) · {n} rows"
+DUMBBELL_BY_UNKNOWN = "{difference} ({low} to {high})"
+DUMBBELL_SAID = (
+    "{name}: base {base}, tuned {tuned}, difference {difference}, 95 % interval {low} to {high}, {n} rows: {verdict}"
+)
+METRIC_HINTS = {
+    "length_ratio": "1 is as long as the reference",
+    "repetition": "share of word runs that stood in the same answer before",
+    "stopped": "the other answers ran into the limit",
+}
+GENERAL_TITLE = "Did it break anything?"
+GENERAL_SAID = "Of {n} everyday tasks that have nothing to do with your rows, base solves {before} and tuned {after}."
+GENERAL_CHANGES = {
+    "broken": ("✗", "broken", "solved before, not any more"),
+    "mended": ("✓", "mended", "not solved before"),
+    "reworded": ("≈", "another answer", "as right or wrong as before"),
+    "same": ("=", "the same answer", "word for word"),
+}
+GENERAL_COUNT = "{sign} {n} {word}"
+GENERAL_WANTED = "Wanted: {text}"
+GENERAL_ALL_SAME = "Both sides give the same answer to every one of them."
+GENERAL_MISSING = "The everyday tasks were not asked when this was measured; measure again to hear them."
+ROWS_TITLE = "Row by row"
+SORT_ROWS = "Sort by"
+SORTS = {
+    "changed": "changed most",
+    "worst": "worst for tuned (lost most against base)",
+    "file": "as in the file",
+}
+SORT_BY_METRIC = "lowest for tuned: {name}"
+SHOW_ROWS_THAT = "Show"
+SHOWN_ROWS_THAT = {
+    "all": "all rows",
+    "changed": "where tuned answers otherwise than base",
+    "identical": "where both answer the same",
+    "stopped": "where tuned stopped by itself",
+    "unstopped": "where tuned ran into the limit",
+}
+FIND_JUDGED = "Find"
+FIND_JUDGED_HINT = "words in the question or an answer"
+JUDGED_LABEL = "Judged rows"
+JUDGED_HEADS = ("Row and question", "Base", "Tuned", "{name}")
+JUDGED_COUNT = "{shown} of {of} rows."
+JUDGED_PAGE = "Page {page} of {pages}"
+JUDGED_NONE = "No row is like that; choose “all rows”, or empty the search."
+NO_JUDGED_ROWS = "The rows themselves are not here: they were left out when this run was shared as a file."
+SAME_AS_BASE = "the same"
+BACK_A_PAGE, ON_A_PAGE = "Previous page", "Next page"
+SAID_BY = {"system": "System", "user": "Asked", "assistant": "Answered before", "tool": "Tool"}
+ROW_REFERENCE = "In the data"
+ROW_SIDE_FACTS = "{tokens} tokens · {ended}"
+DIFFERENCE_LEGEND = "Underlined is what only this side says."
+ROW_SCORES_LABEL = "Scores of this row"
+ASK_IN_CHAT = "Ask this in the chat"
+PUT_INTO_CHAT = "Put its last message into the chat"
+SAVE_CSV, SAVE_PARQUET = "Download as CSV", "Download as Parquet"
+NOT_A_REPORT = "{run}/report.json holds no scores; the run's folder is damaged. Measure again."
+NOT_SAVED = "The file could not be written: {text}"
+NOTHING_TO_SAVE = "There are no scores to download yet; measure this run first."
+
+# --- Judge blind: the owner's side
+JUDGE_ABOUT = (
+    "Which answers do people like better when they can't know whose they are? A round asks base and tuned the same prompts "
+    "ahead of time; judges read both answers side by side, unnamed and shuffled, and choose."
+)
+JUDGE_GUEST = "Rounds are made by the owner. With a link from the owner you can judge one: open it in your browser."
+NEW_ROUND = "New round"
+ROUND_SOURCE = "Prompts"
+ROUND_SOURCES = {
+    "held-out": "Held-out rows: neither side has learned from them",
+    "general": "Everyday tasks: did it forget anything else?",
+    "pasted": "My own prompts",
+}
+ROUND_SHORT_SOURCES = {"held-out": "held-out rows", "general": "everyday tasks", "pasted": "own prompts"}
+ROUND_TEXT = "Your prompts"
+ROUND_TEXT_HELP = 'One per line; or JSON Lines with {"prompt": "..."} or {"messages": [...]} in each.'
+ROUND_PROMPTS = "How many"
+ROUND_PROMPTS_HELP = "30 settle a clear difference, a small one takes 100 or more. Count on a quarter of a minute each."
+ROUND_CRITERIA = "Ask for 1 to 5 points, too"
+ROUND_CRITERIA_HELP = "For fluency, relevance and correctness of each answer; judges may leave them out."
+ROUND_MORE = "More settings"
+ROUND_SYSTEM = "System prompt of the round"
+ROUND_SYSTEM_HELP = "Put before tasks and your own prompts; held-out rows bring their own."
+ROUND_SEED = "Seed of the round"
+ROUND_SEED_HELP = "Decides which rows are drawn and which answer stands first; empty: a new one each time."
+ROUND_LONGEST = "Longest answer in tokens"
+ROUND_LONGEST_HELP = "Of both sides alike. Judges are not told that an answer was cut."
+MAKE_ROUND = "Make the round"
+ROUND_PICKED = "Round"
+ROUND_PICKED_HELP = "The newest is the first."
+ROUND_LABEL = "{state} · {n} {source} · {when}"
+ROUND_STATES = {
+    "answering": "being answered", "unanswered": "not answered yet", "ready": "ready", "open": "open for judges",
+    "told": "result",
+}  # fmt: skip
+ROUND_COUNTED = "Prompts answered"
+ROUND_ANSWERED = "Answered {done} of {of} prompts on both sides"
+ROUND_GETTING_READY = "Loading the model and checking which side is which"
+ROUND_LEFT = "about {time} left"
+ROUND_STOPPED = "{done} of {of} prompts are answered. Nothing of that is lost: go on whenever you like."
+ROUND_FAILED = "The answers could not be made: {text}"
+GO_ON_ROUND = "Answer the rest"
+STOP_ROUND = "Stop answering"
+ROUND_READY = (
+    "Both sides have answered every prompt ({of}). Open the round, then judge it yourself or send its link to others."
+)
+OPEN_ROUND = "Open for judges"
+ROUND_LINK = "The link for judges"
+ROUND_LINK_HELP = (
+    "Whoever has it may judge this round, and see nothing else. A judge can stop at any time and go on later."
+)
+JUDGE_HERE = "Judge here"
+CLOSE_LINK = "Close the link"
+LINK_CLOSED = (
+    "The link is closed: nobody can judge with it any more. The votes are kept; open the round again for a new link."
+)
+NOBODY_JUDGED = "Nobody has judged yet."
+JUDGES_SO_FAR = (
+    "Who has judged how many of {of} prompts. What they chose is told when the round ends, to nobody before."
+)
+JUDGE_DONE = "{done} of {of}"
+END_ROUND = "End the round …"
+END_ASKS = "All who have begun are done ({n}). Ending tells the names and takes no more votes; it can't be taken back."
+END_ASKS_EARLY = (
+    "Not done: {who}. If you end the round now, every vote given so far counts, no more are taken, and the names are told; "
+    "it can't be taken back."
+)
+END_REALLY = "End it and tell the names"
+KEEP_OPEN = "Keep it open"
+NOTHING_TO_END = "Nobody has voted in this round yet, so there is nothing to tell."
+ROUND_NOT_READY = "Not all prompts are answered yet; wait for them, or answer the rest."
+ROUND_GONE = "The run this link belongs to is not here any more; ask whoever sent you the link."
+NO_ROUND_CHOSEN = "No round is chosen; make one first."
+SAVE_VOTES = "All votes (CSV)"
+SAVE_PAIRS = "Preference pairs (JSONL)"
+SAVE_HELP = "The pairs are what people preferred, as {prompt, chosen, rejected}: ready to train on."
+
+OUTCOMES = {"base": "Base", "tuned": "Tuned", "other": "Other", "prompted": "Prompted", "tie": "Tie", "bad": "Both bad"}
+SHARE_SAID = "{name} wins {share:.0f} % of what was decided; 95 % interval {low:.0f} to {high:.0f} %."
+AS_GOOD = "equally good"
+ALL_PROMPTS = "Read all {n} prompts with both answers and their votes"
+NOT_JUDGED_PROMPT = "Nobody voted on this one."
+VOTE_SAID = "{name}: {choice}"
+PREFERRED = " ✓ preferred"
+
+# --- Judge blind: the judge's page
+NAMELESS_JUDGE = "No name"
+JUDGE_SENT_NOTHING = "What the page sent could not be read; reload it and try again."
+JUDGE_SENT_TOO_MUCH = "That is too much to send at once; shorten the note."
+JUDGE_PAGE = {
+    "title": "Which answer is better?",
+    "how": (
+        "You will see a prompt and two answers to it, from two models in a random order; choose the one you find better. "
+        "Every choice is saved at once: you can stop whenever you like and go on later in this browser."
+    ),
+    "name": "Your name, if you like (it stands beside your votes in the result)",
+    "begin": "Begin",
+    "progress": "How far you are",
+    "undo": "Undo",
+    "left": "Answer 1",
+    "right": "Answer 2",
+    "note": "A note on this prompt (optional)",
+    "choose": "Which answer is better?",
+    "vote_left": "Answer 1 is better",
+    "vote_right": "Answer 2 is better",
+    "vote_tie": "Equally good",
+    "vote_bad": "Both bad",
+    "no_script": "This page needs JavaScript.",
+}
+JUDGE_SCRIPT = {
+    "how_many": "{of} prompts, about a quarter of a minute each. Keys 1 to 4 choose, too.",
+    "at": "{item} of {of}",
+    "roles": {"system": "Instructions", "user": "Prompt", "assistant": "Answered before", "tool": "Result of a tool"},
+    "sides": {"left": "Answer 1", "right": "Answer 2"},
+    "criteria": {"fluency": "Fluency", "relevance": "Relevance", "correctness": "Correctness"},
+    "no_text": "(no text)",
+    "rate": "Give points or add a note (optional)",
+    "add_note": "Add a note (optional)",
+    "thanks": "Thank you",
+    "thanks_name": "Thank you, {name}",
+    "all_done": "You have judged all {of} prompts. Which model won is told here once the round is ended by its owner.",
+    "offline": "No connection: that was not saved. Try again in a moment.",
+}
 
 # --- Publish
 MERGE_TITLE = "Make one model of it"

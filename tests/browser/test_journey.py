@@ -117,7 +117,8 @@ def test_the_whole_journey(browser, page_url, hub, tmp_path):
         page.locator("#ask").click()
         expect(page.locator("#history .side.tuned .quiet").last).to_contain_text("tokens/s", timeout=LONG)
         assert answers(page) == ("The fox finds the ring.", "The ring, the fox finds.")
-        expect(page.locator("#scores table").first).to_be_visible()
+        watch.tab("Scores")
+        expect(page.locator("#compare-scores table").first).to_be_visible()
         merge_and_publish(watch)
         assert f"run={run}" in page.url
     pushed = hub.repos["alice/my-yoda"]

@@ -1,0 +1,32 @@
+"""Held-out rows as messages for the chat: those that ask one thing, each with the answer that a person wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import dataset
+from pipeline.conversations import split_answer
+from ui.turns import Turn
+
+MOST = 60  # offered as prompts
+
+
+def offered(folder: Path) -> list[Turn]:
+    """The first of them: prompt, system prompt, and reference."""
+    return [turn for _, turn in single_questions(folder)][:MOST]
+
+
+def single_questions(folder: Path) -> list[tuple[int, Turn]]:
+    """(row, turn) of every held-out row that asks one thing."""
+    found: list[tuple[int, Turn]] = []
+    if not (folder / "held_out.jsonl").exists():
+        return found
+    for row in dataset.read_part(folder, "held_out"):
+        if not row["messages"]:  # plain text asks nothing
+            continue
+        before, reference = split_answer({"messages": row["messages"]})
+        system = before[0]["content"] if before and before[0]["role"] == "system" else ""
+        asked = [message for message in before if message["role"] != "system"]
+        if len(asked) == 1 and asked[0]["role"] == "user" and not row.get("tools"):
+            found.append((row["row"], {"prompt": asked[0]["content"], "system": system, "reference": reference}))
+    return found
