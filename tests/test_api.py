@@ -236,7 +236,7 @@ def test_rows_are_found_typed_and_corrected(page):
     assert set(choice) == {"upload"}
     roles = {"prompt": "completion", "completion": "prompt"}
     assert page.call("data_assign", choice, json.dumps(roles), "", "")[0]["columns"] == roles
-    assert page.call("data_decide", choice, '["duplicate", "keep"]')["choices"] == {"duplicate": "keep"}
+    assert page.call("data_decide", choice, '{"duplicate": "keep"}')["choices"] == {"duplicate": "keep"}
 
 
 @calls("data_hub_look", "data_hub_peek", "data_hub_fetch", "data_hub_stop")

@@ -336,13 +336,16 @@ def test_a_finding_is_decided_with_its_effect_in_sight(tmp_path):
     choice, *_ = rows.take(None, None, [str(file)])
     before = looked(choice)[1][1]
     assert 'data-kind="duplicate"' in before
-    kept = rows.decide(None, None, choice, '["duplicate", "keep"]')
+    kept = rows.decide(None, None, choice, '{"duplicate": "keep"}')
     assert kept["choices"] == {"duplicate": "keep"}
     assert re.search(r'<option value="keep" selected>Keep: [^<]+', looked(kept)[1][1])
     assert looked(kept)[1][1] != before
 
 
-@pytest.mark.parametrize("decision", ["", "[]", '["duplicate"]', '["duplicate", "burn"]', "[1, 2]", "{"])
+@pytest.mark.parametrize(
+    "decision",
+    ["", "[]", "{}", '["duplicate", "keep"]', '{"duplicate": "burn"}', '{"duplicate": ["keep"]}', "[1, 2]", "{"],
+)
 def test_a_decision_the_page_never_sends_is_a_sentence(decision):
     with pytest.raises(gr.Error, match="reload"):
         rows.decide(None, None, TINY, decision)

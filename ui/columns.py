@@ -15,15 +15,17 @@ PATTERNS = ("prompt", "completion")
 LONGEST_SAMPLE = 80
 SHOWN_COLUMNS = 60
 
-# every <select> of the table at once into a field nobody sees, or what is done about a finding; then a button nobody sees
-# is clicked, because a text field's own events come late or not at all when a script has written it
+# every <select> of the table at once into a field nobody sees, or every one that decides about a finding (one alone would
+# be lost when the next is chosen before it has arrived); then a button nobody sees is clicked, because a text field's own
+# events come late or not at all when a script has written it
 TELL = """() => document.addEventListener('change', (event) => {
   const of = event.target.dataset, table = event.target.closest('table');
   const where = of.column !== undefined ? '#data-roles' : of.kind !== undefined ? '#data-decision' : '';
   const field = where && document.querySelector(`${where} :is(textarea, input)`);
   if (!field) return;
-  field.value = JSON.stringify(of.kind !== undefined ? [of.kind, event.target.value] : Object.fromEntries(
-    [...table.querySelectorAll('select[data-column]')].map(each => [each.dataset.column, each.value])));
+  const all = of.kind !== undefined ? document.querySelectorAll('#data-summary select[data-kind]')
+    : table.querySelectorAll('select[data-column]');
+  field.value = JSON.stringify(Object.fromEntries([...all].map(each => [each.dataset.kind ?? each.dataset.column, each.value])));
   field.dispatchEvent(new Event('input', {bubbles: true}));
   setTimeout(() => document.querySelector(`${where}-said`).click(), 50);
 })"""
@@ -77,12 +79,14 @@ def assigned(choice: Any, roles: str | None, *patterns: str | None) -> dict[str,
 
 
 def decided(choice: Any, decision: str | None) -> dict[str, Any]:
-    """The choice with one more decision, the page's ["kind", "drop"]."""
+    """The choice with the page's decisions, {"kind": "drop"}."""
     chosen, told = _choice(choice), _json(decision)
-    if not (isinstance(told, list) and len(told) == 2 and isinstance(told[0], str) and told[1] in CHOICES):
+    if not (
+        isinstance(told, dict) and told and all(isinstance(said, str) and said in CHOICES for said in told.values())
+    ):
         raise UserError(texts.BAD_FIELD)
     before = chosen.get("choices")
-    return {**chosen, "choices": {**(before if isinstance(before, dict) else {}), told[0]: told[1]}}
+    return {**chosen, "choices": {**(before if isinstance(before, dict) else {}), **told}}
 
 
 def _choice(choice: Any) -> dict[str, Any]:

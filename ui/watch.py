@@ -109,7 +109,7 @@ def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
     """Once a second while the chosen run works: what moves, where it moved; with a pulse where more has changed."""
     who = access.visitor(request, profile)
     before = seen or {}
-    _crowd.joins(request.session_hash)
+    _crowd.joins(request and request.session_hash)
     drawn, now = _shared(who, run)
     after = {**before, **{name: now[name] for name in MOVING}}
     moved = {name: drawn[name] if before.get(name) != now[name] else gr.skip() for name in MOVING}
