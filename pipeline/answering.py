@@ -213,7 +213,7 @@ def tokens_at_once(pair: Pair) -> int:
     device = pair.adapted.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     config = pair.adapted.config.get_text_config()
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 1  # a state space model has none
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = (getattr(config, "num_key_value_heads", None) or heads) * width
     each = 2 * config.num_hidden_layers * kept * model.compute_dtype(pair.adapted).itemsize

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy
 
-from pipeline import answering, dataset, files, general, interval, metrics, model, sides, template
+from pipeline import answering, dataset, files, general, interval, metrics, model, sides, template, thinking
 from pipeline.answering import Asked
 from pipeline.errors import UserError
 from pipeline.generate import Answer
@@ -77,7 +77,8 @@ def judge(job: Job, rows: Sequence[Row], from_hub: Mapping[str, Any]) -> Report:
     everyday = general_rows(job, pair, named, kept)
     job.phase("measuring loss")
     losses = numpy.concatenate([losses_of(pair, batch) for batch in loss_batches(pair, questions)])
-    by_row = row_scores(asked, answered)
+    texts = [spoken(pair, q.asked, sides_of) for q, sides_of in zip(asked, answered, strict=True)]
+    by_row = row_scores(asked, texts)
     return Report(
         n=len(questions),
         metrics={name: interval.paired(*both, bounded=True) for name, both in by_row.items()} | loss_scores(losses),
@@ -91,7 +92,7 @@ def judge(job: Job, rows: Sequence[Row], from_hub: Mapping[str, Any]) -> Report:
         seconds=0.0,
         left_out=left_out,
         adapter=judged,
-        measures=measured(asked, answered, from_hub),
+        measures=measured(asked, answered, texts, from_hub),
         identical={"n": sum(a["base"].text == a["tuned"].text for a in answered), "of": len(answered)},
         general=tuple(everyday),
     )
@@ -133,20 +134,31 @@ def general_rows(job: Job, pair: Pair, named: Model, file: Path) -> list[dict[st
         {
             **task,
             **{side: dataclasses.asdict(found[side]) for side in SIDES},
-            **{f"{side}_passes": general.passes(task, found[side].text) for side in SIDES},
+            **{f"{side}_passes": general.passes(task, text) for side, text in spoken(pair, q, found).items()},
         }
-        for (task, _), found in zip(fit, answered, strict=True)
+        for (task, q), found in zip(fit, answered, strict=True)
     ]
 
 
+def spoken(pair: Pair, asked: Asked, answers: Mapping[str, Answer]) -> dict[str, str]:
+    """What each side says after its thoughts, which are no part of the answer: "" where it thinks to the limit."""
+    opened = {side: thinking.opened_by(pair.reader(side).decode(asked.prompts[side])) for side in SIDES}
+    return {side: thinking.split(answers[side].text, opened[side], growing=False)[1] for side in SIDES}
+
+
+def wanted(question: Question) -> str:
+    """The reference without the thoughts that the data may have."""
+    return thinking.split(question.reference, growing=False)[1] or question.reference
+
+
 def row_scores(
-    questions: Sequence[Question], answered: Sequence[Mapping[str, Answer]]
+    questions: Sequence[Question], texts: Sequence[Mapping[str, str]]
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Each metric's scores of base and tuned, row by row."""
     if not questions:
         return {}
-    references = [q.reference for q in questions]
-    base, tuned = (metrics.score([a[side].text for a in answered], references) for side in SIDES)
+    references = [wanted(q) for q in questions]
+    base, tuned = (metrics.score([said[side] for said in texts], references) for side in SIDES)
     return {name: (base[name], tuned[name]) for name in base}
 
 
@@ -161,21 +173,24 @@ def loss_scores(losses: numpy.ndarray) -> dict[str, Score]:
 
 
 def measured(
-    questions: Sequence[Question], answered: Sequence[Mapping[str, Answer]], from_hub: Mapping[str, Any]
+    questions: Sequence[Question],
+    answered: Sequence[Mapping[str, Answer]],
+    texts: Sequence[Mapping[str, str]],
+    from_hub: Mapping[str, Any],
 ) -> dict[str, Score]:
     """What is not simply better when higher, and what somebody else's metrics say."""
     if not questions:
         return {}
-    references = [q.reference for q in questions]
-    texts = [[a[side].text for a in answered] for side in SIDES]
-    wanted = numpy.maximum(metrics.lengths(references), 1)
+    references = [wanted(q) for q in questions]
+    both = [[said[side] for said in texts] for side in SIDES]
+    words = numpy.maximum(metrics.lengths(references), 1)
     found = {
-        "length_ratio": interval.paired(*(metrics.lengths(side) / wanted for side in texts), weights=wanted),
-        "repetition": interval.paired(*([metrics.repetition(t) for t in side] for side in texts), bounded=True),
+        "length_ratio": interval.paired(*(metrics.lengths(side) / words for side in both), weights=words),
+        "repetition": interval.paired(*([metrics.repetition(t) for t in side] for side in both), bounded=True),
         "stopped": interval.paired(*([a[side].stopped for a in answered] for side in SIDES), bounded=True),
     }
     for name, metric in from_hub.items():
-        base, tuned = (metrics.hub_scores(name, metric, side, references) for side in texts)
+        base, tuned = (metrics.hub_scores(name, metric, side, references) for side in both)
         found |= {key: interval.paired(base[key], tuned[key]) for key in base if key in tuned}
     return found
 

@@ -35,13 +35,20 @@ def evaluate(asked: Any) -> tuple[Any, int]:
 
     folder = following.work(asked, "evaluate", start)
     code = following.code_of(folder)
-    if code or not (folder / "report.json").exists():
+    report = None if code else fresh(folder)
+    if report is None:
         return {"run": folder.name, "n": None, "metrics": {}}, code
-    report = jobs.read_json(folder / "report.json")
     for file, write in ((asked.csv, exported.write_csv), (asked.parquet, exported.write_parquet)):
         if file:
             write(report, file)
     if not asked.json:
         terminal.show_report(folder)
-    told = {name: report[name] for name in ("n", "metrics", "measures", "identical")}
+    told = {name: report.get(name, {}) for name in ("n", "metrics", "measures", "identical")}
     return {"run": folder.name, **told, "verdict": verdict.of(report)}, 0
+
+
+def fresh(folder: Path) -> dict[str, Any] | None:
+    """The report, if the run's last evaluation came to its end: one that was stopped leaves an older one in its place."""
+    file = folder / "report.json"
+    finished = jobs.job_status(folder, "evaluate") == "finished" and file.exists()
+    return dict(jobs.read_json(file)) if finished else None

@@ -11,7 +11,19 @@ from typing import Any
 
 from pipeline import files
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # what a spreadsheet takes for the beginning of a formula
 
 
 def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -29,14 +29,19 @@ def virtual_tokens(loaded: Any) -> int:
 
 
 @torch.no_grad()
-def logits(loaded: Any, batch: dict[str, torch.Tensor], adapter_names: Sequence[str] = ()) -> torch.Tensor:
-    """Scores of every position, in 32 bit: (rows, tokens, vocabulary). `adapter_names` says each row's adapter."""
+def logits(
+    loaded: Any, batch: dict[str, torch.Tensor], adapter_names: Sequence[str] = (), last: int = 0
+) -> torch.Tensor:
+    """Scores of every position, or of the `last` ones, in 32 bit: (rows, tokens, vocabulary). `adapter_names` says each
+    row's adapter.
+    """
     if virtual_tokens(loaded):
-        return _unpadded(loaded, batch)
+        return _unpadded(loaded, batch)[:, -last:]
+    kept = {"logits_to_keep": last} if last and loaded._supports_logits_to_keep() else {}
     positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     with switch.rows(loaded, adapter_names) if adapter_names else contextlib.nullcontext():
-        result: torch.Tensor = loaded(**batch, position_ids=positions, use_cache=False).logits.float()
-    return result
+        result: torch.Tensor = loaded(**batch, **kept, position_ids=positions, use_cache=False).logits
+    return result[:, -last:].float()
 
 
 def _unpadded(loaded: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -126,7 +126,9 @@ def criteria(opinions: Sequence[Opinion]) -> dict[str, Any]:
                 scored.setdefault(opinion.item, []).append((first, second))
         if scored:
             means = numpy.array([numpy.mean(pairs, axis=0) for pairs in scored.values()])
-            score = dataclasses.asdict(interval.paired(means[:, 0].tolist(), means[:, 1].tolist()))
+            first, second = ((means.T - 1) / 4).tolist()
+            unit = dataclasses.asdict(interval.paired(first, second, bounded=True))
+            score = {k: v if k == "n" else 4 * v + (k in ("base", "tuned")) for k, v in unit.items()}
             sure = {} if len(means) >= FEWEST_SCORED else {"low": None, "high": None}
             found[name] = {**score, **sure, "prompts": len(means)}
     return found
@@ -162,6 +164,9 @@ def _verdict(result: Mapping[str, Any], columns: Sequence[str]) -> str:
     if better != tuned:
         share, low, high = 1 - share, 1 - high, 1 - low
     told = f"{better} wins {_percent(share)} of {of} (95 % interval {_range(low, high)})"
+    other = base if better == tuned else tuned
+    if outcomes[other] > outcomes[better] and found["better"]:
+        told += f", though {other} has more prompts, each by a narrower majority"
     if found["settled"]:
         return f"{counted}: {told}."
     return (

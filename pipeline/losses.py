@@ -12,11 +12,12 @@ from pipeline.questions import Question
 from pipeline.sides import Pair
 
 LOGITS_AT_ONCE = 1 << 26  # floats held for the loss of one batch, 256 MiB
+PIECE = 512  # positions whose likelihood is computed at once
 
 
 def loss_batches(pair: Pair, questions: Sequence[Question]) -> list[list[Question]]:
     """Questions in file order, in batches whose logits for both sides fit LOGITS_AT_ONCE."""
-    size = pair.adapted.config.get_text_config().vocab_size
+    size = vocabulary(pair)
     batches: list[list[Question]] = []
     for q in questions:
         together = [*batches[-1], q] if batches else [q]
@@ -34,16 +35,15 @@ def losses_of(pair: Pair, questions: Sequence[Question]) -> numpy.ndarray:
     Where the base reads other tokens, its sum is over those: the likelihood of the same text.
     """
     batch, labels = _batch(pair, questions)
-    if pair.mode == "mixed":
+    if pair.mode == "mixed" and 2 * predicted(labels) * len(questions) * vocabulary(pair) <= LOGITS_AT_ONCE:
         names = [sides.BASE] * len(questions) + [sides.ADAPTER] * len(questions)
         both = {key: torch.cat([value, value]) for key, value in batch.items()}
-        base, tuned = sides.logits(pair.adapted, both, adapter_names=names).chunk(2)
-        sums = [_sum(side, labels) for side in (base, tuned)]
+        sums = list(_sums(pair, both, torch.cat([labels, labels]), names).reshape(2, -1))
     else:
         own, own_labels = (batch, labels) if pair.same_ids else _batch(pair, [q.base or q for q in questions])
         with pair.adapted.disable_adapter():
-            sums = [_sum(sides.logits(pair.adapted, own), own_labels)]
-        sums.append(_sum(sides.logits(pair.adapted, batch), labels))
+            sums = [_sums(pair, own, own_labels)]
+        sums.append(_sums(pair, batch, labels))
     return numpy.stack([*sums, (labels[:, 1:] != template.IGNORED).sum(1).cpu().numpy()], axis=1)
 
 
@@ -55,8 +55,23 @@ def _batch(pair: Pair, questions: Sequence[Question]) -> tuple[dict[str, torch.T
     return batch, torch.tensor(labels).to(pair.adapted.device)
 
 
-def _sum(scores: torch.Tensor, labels: torch.Tensor) -> numpy.ndarray:
-    loss = torch.nn.functional.cross_entropy(
-        scores[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=template.IGNORED, reduction="none"
-    )
-    return loss.sum(1).cpu().numpy()
+def vocabulary(pair: Pair) -> int:
+    return int(pair.adapted.config.get_text_config().vocab_size)
+
+
+def predicted(labels: torch.Tensor) -> int:
+    """Positions at the end that hold all labels, and the one before the first of them, which predicts it."""
+    first = int((labels != template.IGNORED).any(0).int().argmax())
+    return min(labels.shape[1], labels.shape[1] - first + 1)
+
+
+def _sums(pair: Pair, batch: dict[str, torch.Tensor], labels: torch.Tensor, names: Sequence[str] = ()) -> numpy.ndarray:
+    """Each row's summed loss. Prompts get no scores, which would take more memory than the model for a long one."""
+    last = predicted(labels)
+    scores = sides.logits(pair.adapted, batch, names, last)[:, :-1].split(PIECE, dim=1)
+    wanted = labels[:, -last:][:, 1:].split(PIECE, dim=1)
+    losses = [
+        torch.nn.functional.cross_entropy(s.transpose(1, 2), w, ignore_index=template.IGNORED, reduction="none").sum(1)
+        for s, w in zip(scores, wanted, strict=True)
+    ]
+    return torch.stack(losses).sum(0).cpu().numpy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.word_pieces import apart, words
 
 ROUGES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+TRIAL = "The door is open."  # what a metric of the Hub must be able to score before anything is generated
 REPEATED = 4  # words in a row that count as said again
 
 
@@ -172,12 +173,14 @@ def lengths(texts: Sequence[str]) -> list[int]:
 def of_hub(name: str) -> Any:
     """A metric of the Hub by its id, or of a folder: its code is fetched and run. Raises UserError where it can't be had."""
     try:
-        return evaluate.load(name, keep_in_memory=True)
+        metric = evaluate.load(name, keep_in_memory=True)
     except (OSError, ImportError, ValueError, AttributeError, TypeError) as error:
         told = " ".join(str(error).split())[:200]
         raise UserError(
             f"--metric {name}: it can't be had ({told}). Check its name and the connection to the Hub, or leave it out."
         ) from error
+    hub_scores(name, metric, [TRIAL], [TRIAL])
+    return metric
 
 
 def hub_scores(name: str, metric: Any, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
@@ -185,11 +188,20 @@ def hub_scores(name: str, metric: Any, predictions: Sequence[str], references: S
     found: dict[str, list[float]] = {}
     for prediction, reference in zip(predictions, references, strict=True):
         try:
-            told = metric.compute(predictions=[prediction], references=[reference])
+            told = _numbers(dict(metric.compute(predictions=[prediction], references=[reference])))
         except Exception as error:  # somebody else's code
             text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(f"--metric {name} can't score texts row by row ({text}); leave it out.") from error
-        numbers = {key: value for key, value in told.items() if isinstance(value, int | float)}
-        for key, value in numbers.items():
-            found.setdefault(name if len(numbers) == 1 else f"{name}/{key}", []).append(float(value))
-    return {key: values for key, values in found.items() if len(values) == len(predictions)}
+        for key, value in told.items():
+            found.setdefault(name if len(told) == 1 else f"{name}/{key}", []).append(value)
+    whole = {key: values for key, values in found.items() if len(values) == len(predictions)}
+    if not whole:
+        raise UserError(f"--metric {name} gives no number per row; leave it out.")
+    return whole
+
+
+def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among a metric's results, also those in a list of one, as of a metric that scores row by row itself."""
+    found = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in told.items()}
+    alone = {key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in found.items()}
+    return {key: float(value) for key, value in alone.items() if isinstance(value, int | float)}

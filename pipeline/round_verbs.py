@@ -85,6 +85,9 @@ def _text(file: str) -> str:
 
 def votes_verb(asked: Any) -> Answer:
     """{"run", "round", "judges", "complete", "revealed", "result"}; the result is null until the names are told."""
+    for file in (asked.csv, asked.pairs):  # before the names are told, which can't be taken back
+        if file and not file.absolute().parent.is_dir():
+            raise UserError(f"{file}: there is no folder {file.absolute().parent}; make it, or name another one.")
     folder = find(asked.run)
     judged_round = rounds.read(folder, asked.round) if asked.round else newest_ready(folder)
     found = votes.reveal(judged_round.id, asked.early) if asked.reveal else votes.standing(judged_round.id)

@@ -1,6 +1,7 @@
 """Blind rounds: prompts fixed when a round opens, both answers to each, and which of them stands on the left.
 
 Reads and writes <run>/rounds/<id>/: round.json and, once the job `round` has them all, answers.json; each is written once.
+The time of the file `wanted` says when somebody last asked for its answers.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +34,7 @@ MOST_PROMPTS = 1000
 MOST_CHARACTERS = 2_000_000
 FOLDER, ROUND, ANSWERS = "rounds", "round.json", "answers.json"
 UNDER_WAY = "answers.jsonl"  # what the job has of them, answer by answer
+WANTED = "wanted"
 PROMPT_KEYS, REFERENCE_KEYS = ("messages", "prompt", "question", "instruction"), ("reference", "completion", "answer")
 
 
@@ -138,7 +142,8 @@ def pasted(text: str) -> list[Item]:
     """
     if len(text) > MOST_CHARACTERS:
         raise UserError(f"These prompts have {len(text):,} characters; paste at most {MOST_CHARACTERS:,}.")
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    pieces = re.split(r"\r\n|\r|\n", text.encode(errors="replace").decode())
+    lines = [(number, line.strip()) for number, line in enumerate(pieces, start=1) if line.strip()]
     if not lines:
         raise UserError("There are no prompts; write one per line.")
     if lines[0][1].startswith("{"):
@@ -148,12 +153,12 @@ def pasted(text: str) -> list[Item]:
 
 def _from_json(number: int, line: str) -> Item:
     try:
-        values = json.loads(line)
+        values = json.loads(json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace"))  # no half a pair
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"line {number}: no JSON object ({error}); write one prompt per line, or JSON in each."
         ) from None
-    key = next((key for key in PROMPT_KEYS if isinstance(values, dict) and values.get(key)), None)
+    key = next((key for key in PROMPT_KEYS if isinstance(values, dict) and str(values.get(key) or "").strip()), None)
     if key is None:
         raise UserError(f'line {number}: asks nothing; write {{"prompt": "..."}} or {{"messages": [...]}}.')
     told = next((str(values[key]) for key in REFERENCE_KEYS if values.get(key)), None)
@@ -166,7 +171,8 @@ def _from_json(number: int, line: str) -> Item:
     if messages and messages[-1]["role"] == "assistant":
         messages, answer = split_answer({"messages": messages})
         told = told or answer
-    if not messages or messages[-1]["role"] not in ("user", "tool"):
+    last = messages[-1] if messages else None
+    if not last or last["role"] not in ("user", "tool") or not str(last.get("content") or "").strip():
         raise UserError(f"line {number}: asks nothing before its last answer; end it with what the user says.")
     return _item(messages, told)
 
@@ -211,8 +217,23 @@ def listing(folder: Path) -> list[Round]:
 
 
 def waiting(folder: Path) -> Round | None:
-    """The newest round whose answers are still to be made."""
-    return next((each for each in listing(folder) if not ready(folder, each)), None)
+    """The round whose answers are made next: of those without, the one that was last made or asked for."""
+    open_ones = [each for each in listing(folder) if not ready(folder, each)]
+    return max(open_ones, key=lambda each: _wanted(folder, each), default=None)
+
+
+def want(folder: Path, asked: Round) -> None:
+    """Have this round's answers made before those of any other."""
+    now = time.time()
+    with files.told_when_full():
+        file = place(folder, asked.id) / WANTED
+        file.touch()
+        os.utime(file, (now, now))
+
+
+def _wanted(folder: Path, asked: Round) -> float:
+    file = place(folder, asked.id) / WANTED
+    return file.stat().st_mtime if file.exists() else asked.made
 
 
 def ready(folder: Path, asked: Round) -> bool:

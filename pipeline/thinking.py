@@ -15,11 +15,11 @@ MARKS = (
 """What models write before and after their reasoning."""
 
 
-def split(text: str, opened: str | None = None) -> tuple[str, str]:
+def split(text: str, opened: str | None = None, growing: bool = True) -> tuple[str, str]:
     """(thought, answer), both without the marks and the blank around them; no thought is "".
 
-    Thinking that has not ended is still thought, and so is a mark that has only begun to be written. Only the beginning
-    of an answer is looked at: marks that are quoted later are text. `opened` is the mark with which the prompt ended
+    Thinking that has not ended is still thought, and so is, while the text is `growing`, a mark that has only begun to be
+    written. Only the beginning of an answer is looked at: marks that are quoted later are text. `opened` is the mark with which the prompt ended
     (`opened_by`): such an answer begins inside the thought.
     """
     begun = text.lstrip()
@@ -28,7 +28,7 @@ def split(text: str, opened: str | None = None) -> tuple[str, str]:
             return _parted(begun.removeprefix(opening), closing)
         if opening == opened:
             return _parted(text, closing)
-        if begun and opening.startswith(begun):
+        if growing and begun and opening.startswith(begun):
             return "", ""
     return "", text
 

@@ -45,13 +45,20 @@ def leave(pair: Pair) -> None:
 
 
 def asked(pair: Pair, messages: Sequence[Message], decoding: Decoding) -> tuple[list[Message], int]:
-    """What the "prompted" column is asked: the same with examples before it, as many as leave room, and their number."""
+    """What the "prompted" column is asked: the same with examples before it, as many as leave room, and their number.
+
+    The longest prompt shortens the answers of all columns: examples take half of the free context at most for that.
+    """
     assert pair.third is not None
     most = sides.context(pair)
 
+    def tokens(said: Sequence[Message]) -> int:
+        return len(template.prompt_ids(pair.reader("base"), pair.template, said))
+
+    room = min(decoding.max_new_tokens, max(LEAST_ANSWER, ((most or 0) - tokens(messages)) // 2))
+
     def fits(longer: Sequence[Message]) -> bool:
-        room = min(decoding.max_new_tokens, LEAST_ANSWER)
-        return most is None or len(template.prompt_ids(pair.reader("base"), pair.template, longer)) + room <= most
+        return most is None or tokens(longer) + room <= most
 
     return with_examples(messages, pair.third.examples, fits)
 

@@ -43,8 +43,8 @@ SUMMARIES = {
 }
 MODES = {
     "mixed": "All columns are answered together, in one batch on one copy of the base's weights.",
-    "in turn": "The columns are answered one after the other on one copy of the base's weights: this kind of adapter can't "
-    "share a batch with the base.",
+    "in turn": "The columns are answered one after the other on one copy of the base's weights: this kind of adapter or "
+    "base can't share a batch, or a shared one did not pass the self-test.",
     "base only": "The base answers alone; there is nothing to compare it with.",
 }
 

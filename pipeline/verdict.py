@@ -10,7 +10,10 @@ from pipeline import measures
 
 LEADING = ("exact_match", "chrf", "rougeL", "bleu", "meteor", "token_f1", "rouge1", "rouge2", "rougeLsum")
 """Scores of a text by how plainly they say what was learned: the first that surely moved is named."""
+DECIDING = ("exact_match", "chrf")
+"""The scores that say whether anything was learned; nine would find something by chance much too often."""
 FEW_ROWS = 20
+FEWEST_SURE = 6  # rows; an interval from fewer says nothing
 MOSTLY = 0.5  # share of answers that are the base's, from which on it is a warning
 RAMBLING = 0.9  # share that stopped by itself, below which answers run on
 REPEATING = 0.1  # share of repeated runs of words that readers see
@@ -41,7 +44,9 @@ def summary(found: list[Finding]) -> Finding:
     broken = any(f.level == "bad" for f in harm)
     nothing = any(f.name == "identical" and f.level == "bad" for f in found)
     if nothing:
-        return Finding("summary", "bad", "It learned nothing: the tuned model answers as its base does.")
+        return Finding(
+            "summary", "bad", "It changed no answer: the tuned model answers as its base does, word for word."
+        )
     if style == "bad":
         return Finding("summary", "bad", "It got worse: its answers are further from the references than the base's.")
     if broken:
@@ -70,9 +75,11 @@ HARMS = {
 
 
 def style(report: Mapping[str, Any]) -> Finding:
-    """Whether it says what the references say: by the first score that surely moved, else by the loss."""
+    """Whether it says what the references say: by the first score that surely moved, if one of DECIDING did; else by the loss."""
     texts = {name: score for name in LEADING if (score := report["metrics"].get(name))}
     moved = {name: score for name, score in texts.items() if sure(score)}
+    if not moved.keys() & set([name for name in DECIDING if name in texts] or list(texts)[:1]):
+        moved = {}
     rows = rows_of(report["n"])
     if moved:
         name = next(iter(moved))
@@ -168,6 +175,7 @@ def everyday(report: Mapping[str, Any]) -> Finding | None:
     changed = sum(row["base"]["text"] != row["tuned"]["text"] for row in rows)
     much = lost > LOST * len(before)
     level = "bad" if much and one_sided(lost, gained) <= CHANCE else "warning" if lost > gained else "good"
+    level = level if before else "plain"
     learned = f" and {gained} more" if gained else ""
     return Finding(
         "general",
@@ -189,8 +197,8 @@ RULES = (style, identical, likelihood, stops, repeats, length, everyday, few)
 
 
 def sure(score: Mapping[str, float]) -> bool:
-    """Whether the interval leaves out zero."""
-    return score["low"] > 0 or score["high"] < 0
+    """Whether the interval leaves out zero, and is of enough rows. An older report does not say of how many."""
+    return (score.get("n") or FEWEST_SURE) >= FEWEST_SURE and (score["low"] > 0 or score["high"] < 0)
 
 
 def told(name: str, score: Mapping[str, float]) -> str:

@@ -115,7 +115,7 @@ def join(token: str, name: str, judge: str = "") -> str:
         ballot = _linked(kept, token)
         known = kept.execute("select 1 from judges where judge = ?", (judge,)).fetchone()
         judge = judge if known else secrets.token_urlsafe(TOKEN_BYTES)
-        _refuse_crowd(kept, ballot)
+        _refuse_crowd(kept, ballot, judge)
         kept.execute(
             "insert into judges (round, judge, name, joined) values (?, ?, ?, ?) "
             "on conflict (round, judge) do update set name = excluded.name",
@@ -124,11 +124,12 @@ def join(token: str, name: str, judge: str = "") -> str:
     return judge
 
 
-def _refuse_crowd(kept: sqlite3.Connection, ballot: Ballot) -> None:
-    (joined,) = kept.execute("select count(*) from judges where round = ?", (ballot.round,)).fetchone()
-    if joined >= MOST_JUDGES:
+def _refuse_crowd(kept: sqlite3.Connection, ballot: Ballot, judge: str) -> None:
+    """Who joined and never voted keeps nobody out."""
+    others = "select count(distinct judge) from votes where round = ? and judge != ?"
+    if kept.execute(others, (ballot.round, judge)).fetchone()[0] >= MOST_JUDGES:
         raise UserError(
-            f"This round has {MOST_JUDGES} judges already; ask whoever sent you the link for another round."
+            f"{MOST_JUDGES} judges vote in this round already; ask whoever sent the link for another round."
         )
 
 
@@ -140,6 +141,7 @@ def cast(token: str, judge: str, item: int, choice: str, scores: Scores | None =
     vote = (choice, json.dumps(_checked(choice, scores or {}), sort_keys=True), _checked_note(note))
     with ledger.opened() as kept:
         ballot = _judging(kept, token, judge)
+        _refuse_crowd(kept, ballot, judge)
         if not isinstance(item, int) or not 1 <= item <= ballot.items:
             raise UserError(f"This round has {ballot.items} prompts; there is no prompt {item}.")
         before = kept.execute(

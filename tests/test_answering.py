@@ -3,17 +3,31 @@
 import collections
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline import answering, dataset, events, example, generate, remembered, sides
+from pipeline import (
+    answering,
+    dataset,
+    evaluate,
+    evaluate_verb,
+    events,
+    example,
+    generate,
+    losses,
+    questions,
+    remembered,
+    sides,
+)  # fmt: skip
 from pipeline.answering import Asked
 from pipeline.conversations import split_answer
 from pipeline.errors import UserError
 from pipeline.job import Job, Stopped
 from pipeline.schema import Decoding
-from pipeline.template import prompt_ids
+from pipeline.template import IGNORED, prompt_ids
 
 DECODING = Decoding(max_new_tokens=24)
 
@@ -187,3 +201,47 @@ def test_a_batch_is_bounded_by_tokens_not_by_rows_alone(pair):
     assert len(answering._next(questions, 1000)) == 5
     assert len(answering._next(questions, 1)) == 1
     assert len(answering._next(questions, 10**9)) == 50
+
+
+def test_a_state_space_model_has_room_too(pair):
+    """It has no attention heads to count."""
+    from transformers import MambaConfig, MambaForCausalLM
+
+    small = MambaForCausalLM(MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, state_size=4))
+    assert answering.tokens_at_once(dataclasses.replace(pair, adapted=small)) > 0
+
+
+def test_the_loss_needs_scores_of_the_reference_only(run, pair, monkeypatch):
+    """A long prompt gets none; where both sides are too large they go one after the other, with the same sums."""
+    asked = [questions.question(pair, dataset.read_part(run, "held_out")[0])]
+    seen = []
+    told = pair.adapted.get_output_embeddings().register_forward_hook(lambda m, i, out: seen.append(out.shape[:2]))
+    together = losses.losses_of(pair, asked)
+    monkeypatch.setattr(losses, "LOGITS_AT_ONCE", 1)
+    apart = losses.losses_of(pair, asked)
+    told.remove()
+    length = (
+        next(n for n, label in enumerate(reversed(asked[0].labels), 1) if set(asked[0].labels[:-n]) == {IGNORED}) + 1
+    )
+    assert seen == [(2, length), (1, length), (1, length)]
+    assert apart == pytest.approx(together, abs=1e-4)
+
+
+def test_thoughts_are_no_answer(pair, asked):
+    """What is scored is said after them; one that never ends is no answer."""
+    told = [
+        generate.Answer(text, 1, 0.0, True) for text in ("<think>\nTwo\n</think>\n\nFour.", "<think>Two and", "Four.")
+    ]
+    said = [evaluate.spoken(pair, asked[0], {"base": each, "tuned": told[2]}) for each in told]
+    assert said == [{"base": text, "tuned": "Four."} for text in ("Four.", "", "Four.")]
+
+
+def test_a_stopped_evaluation_has_no_result(run, tmp_path):
+    """An older report stays, and is not told as its result; one from before the measures is no error."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    assert evaluate_verb.fresh(folder)["n"] == 60
+    job = Job(folder, "evaluate")
+    job.emit("started", pid=0)
+    job.emit("stopped")
+    assert (folder / "report.json").exists()
+    assert evaluate_verb.fresh(folder) is None

@@ -44,6 +44,18 @@ def test_csv_opens_in_a_spreadsheet_and_runs_nothing(tmp_path):
     assert rows[0]["chrf_difference"] == "0.5"
 
 
+@pytest.mark.parametrize("start", exported.FORMULA)
+def test_no_text_is_a_formula(start):
+    """Half and full width, and behind a line break."""
+    row = {**ROW, "reference": f"{start}1+1"}
+    assert f"'{start}1+1" in exported.csv_text({"rows": [row]})
+
+
+@pytest.mark.parametrize("start", ["\n", "＝", "＋", "－", "＠"])
+def test_what_spreadsheets_take_for_a_formula(start):
+    assert start in exported.FORMULA
+
+
 def test_parquet_holds_the_texts_as_they_are(tmp_path):
     """The same columns with their types."""
     file = tmp_path / "rows.parquet"

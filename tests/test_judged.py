@@ -346,3 +346,25 @@ def test_pairs_can_be_trained_on(tmp_path, tiny):
         assert rendered.keys() == {"prompt", "chosen", "rejected"}
         assert row["chosen"][0]["content"] in rendered["chosen"]
         assert row["rejected"][0]["content"] in rendered["rejected"]
+
+
+def test_scores_that_all_moved_alike_leave_room_for_doubt():
+    """Ten prompts, each 4 for one side and 5 for the other: the interval is not a point."""
+    asked = made(10)
+    stood = rounds.left(asked)
+    cast = [
+        vote
+        for n, vote in enumerate(said(asked, *["tuned"] * 10))
+        for vote in [Vote(vote.item, 1, "Anna", vote.choice, {"fluency": (4, 5) if stood[n] == "base" else (5, 4)})]
+    ]
+    found = judged.of(asked, cast, answers(10))["criteria"]["fluency"]
+    assert (found["base"], found["tuned"], found["difference"], found["n"]) == (4, 5, 1, 10)
+    assert found["low"] < 1
+
+
+def test_a_winner_with_fewer_prompts_is_explained():
+    """One prompt with five votes for the base, two with three to two for the tuned: votes and prompts point apart."""
+    first, others = ["base", "tuned", "tuned"], ["base", "base", "base"]
+    told = result(first, first, first, others, others)["sentences"][0]
+    assert "base wins" not in told or "though tuned has more prompts" in told
+    assert "though" in told

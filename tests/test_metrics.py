@@ -191,3 +191,25 @@ def test_chinese_is_not_scored_zero():
     """rouge_score's own words are a-z and 0-9 only; ours know other scripts."""
     assert RougeScorer(["rouge1"]).score("我爱北京", "我爱上海")["rouge1"].fmeasure == 0
     assert score(["我爱上海"], ["我爱北京"])["rouge1"] == [0.5]
+
+
+def test_a_list_of_one_number_is_a_number():
+    """As of metrics that score row by row themselves, beside what is no number."""
+    assert metrics.hub_scores("m", Told({"f1": [0.5], "version": "1"}), ["a", "b"], ["a", "b"]) == {"m": [0.5, 0.5]}
+
+
+@pytest.mark.parametrize("told", [None, [0.5], {}, {"version": "1"}, {"f1": [0.5, 0.6]}])
+def test_a_metric_without_numbers_is_a_sentence(told):
+    """Whatever somebody else's code returns; said before anything is generated."""
+    with pytest.raises(UserError, match="leave it out"):
+        metrics.hub_scores("m", Told(told), ["a"], ["a"])
+
+
+class Told:
+    """A metric that says the same of everything."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def compute(self, predictions, references):
+        return self.told

@@ -145,6 +145,8 @@ def test_a_round_from_the_first_prompt_to_the_pairs(capsys, run, tmp_path):
     assert "Anna (1 of 2)" in capsys.readouterr().err
     votes.cast(token, anna, 2, "tie")
     files = [tmp_path / "votes.csv", tmp_path / "pairs.jsonl"]
+    assert main(["votes", run.name, "--reveal", "--csv", str(tmp_path / "nowhere" / "votes.csv")]) == 2
+    assert not votes.standing(found["round"]).ballot.revealed
     told = as_json(capsys, "votes", run.name, "--reveal", "--csv", str(files[0]), "--pairs", str(files[1]))
     left = rounds.left(rounds.read(run, found["round"]))[0]
     assert told["result"]["outcomes"] == {"base": 0, "tuned": 0, "bad": 0, left: 1, "tie": 1}

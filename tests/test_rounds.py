@@ -126,6 +126,18 @@ def test_the_newest_round_is_answered_first(run):
     assert rounds.waiting(run) is None
 
 
+def test_a_round_that_is_asked_for_is_answered_first(run):
+    """Until a newer wish, or a newer round."""
+    first, second = (rounds.create(run, [item(1)], "pasted") for _ in range(2))
+    for made in (first, second, first):
+        rounds.want(run, made)
+        assert rounds.waiting(run) == made
+    third = rounds.create(run, [item(1)], "pasted")
+    assert rounds.waiting(run) == third
+    rounds.close(run, third, given(1))
+    assert rounds.waiting(run) == first
+
+
 @pytest.mark.parametrize("name", ["none", "../run", "..", "", ".hidden", "/etc"])
 def test_a_round_is_found_by_its_id_only(run, name):
     """No path, no hidden folder, nothing outside."""
@@ -214,6 +226,22 @@ def test_pasted_prompts():
     assert [len(each["messages"]) for each in found] == [1, 3, 3, 1]
 
 
+def test_a_prompt_may_hold_a_line_separator():
+    """Only what ends a line in a file does."""
+    assert [each["messages"][0]["content"] for each in rounds.pasted("a\u2028b\r\nc\rd")] == ["a\u2028b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\ud83d b", '{"prompt": "a\\ud83d b"}', '{"messages": [{"role": "user", "content": "a\\ud83d b"}]}']
+)
+def test_half_a_surrogate_pair_is_a_question_mark(text):
+    """Nothing can write it or send it on; a whole pair stays what it is."""
+    (found,) = rounds.pasted(text)
+    assert found["messages"][-1]["content"] == "a? b"
+    (whole,) = rounds.pasted('{"prompt": "\\ud83e\\udd8a"}')
+    assert whole["messages"][-1]["content"] == "🦊"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -221,6 +249,8 @@ def test_pasted_prompts():
         (" \n ", "There are no prompts"),
         ('{"prompt": "a"}\nb', "line 2: no JSON object"),
         ('{"prompt": ""}', "line 1: asks nothing"),
+        ('{"prompt": "a"}\n{"prompt": "  "}', "line 2: asks nothing"),
+        ('{"messages": [{"role": "user", "content": " "}]}', "line 1: "),
         ('{"prompt": "a"}\n[1]', "line 2: asks nothing"),
         ('{"messages": 3}', "line 1: a number where a list"),
         ('{"messages": [{"role": "assistant", "content": "a"}]}', "line 1: asks nothing before its last answer"),

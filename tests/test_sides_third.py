@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline import checkpoints, generate, jobs, self_test, sides, switch, third
+from pipeline import checkpoints, generate, jobs, self_test, sides, switch, template, third
 from pipeline.__main__ import main
 from pipeline.errors import UserError
 from pipeline.schema import Decoding
@@ -172,8 +172,13 @@ def test_only_as_many_examples_as_fit(pair, trained_run):
     messages, taken = third.asked(three, SAY, GREEDY)
     assert 0 < taken < 100
     assert len(messages) == 2 * taken + 1
-    found = dict(generate.stream(three, {"prompted": messages}, GREEDY))
-    assert found["prompted"].tokens > 0
+    room = sides.context(three) - len(template.prompt_ids(three.reader("base"), three.template, messages))
+    assert room >= GREEDY.max_new_tokens
+    longer = Decoding(max_new_tokens=100)
+    messages, fewer = third.asked(three, SAY, longer)
+    room = sides.context(three) - len(template.prompt_ids(three.reader("base"), three.template, messages))
+    assert room >= 100, "examples must not shorten the answers of base and tuned"
+    assert 0 < fewer < taken
 
 
 def test_the_command_line_shows_three_columns(trained_run, capsys):

@@ -45,3 +45,9 @@ def test_prompt_that_opens_the_thought():
     assert thinking.split("Two and", opened) == ("Two and", "")
     assert thinking.split("Two and two.\n</think>\nFour.", opened) == ("Two and two.", "Four.")
     assert thinking.opened_by("<|im_start|>assistant\n") is None
+
+
+def test_a_whole_answer_may_be_the_beginning_of_a_mark():
+    """Nothing more comes, so it is text."""
+    assert thinking.split("<") == ("", "")
+    assert thinking.split("<", growing=False) == ("", "<")

@@ -44,3 +44,10 @@ def test_an_adapter_that_changes_nothing_is_no_breach():
     assert "changes nothing" in summary(checks)["sentence"]
     assert trust.trusted(checks)
     assert summary({**checks, "base_is_base": BAD})["ok"] is False
+
+
+def test_in_turn_is_explained_whatever_its_reason():
+    """An adapter, a base, or a shared batch that failed the test."""
+    told = trust.self_test_words(PASSED, "in turn")[-1]["sentence"]
+    assert "adapter or base" in told
+    assert "did not pass" in told

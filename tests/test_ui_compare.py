@@ -10,7 +10,7 @@ import pytest
 from pipeline import example, generate, jobs, sides
 from pipeline.errors import UserError
 from pipeline.schema import Decoding, Visitor
-from ui import access, asking, chat, chat_how, chat_mark, chat_rows, children, compare, turns
+from ui import access, asking, chat, chat_engine, chat_how, chat_mark, chat_rows, children, compare, turns
 
 NO_THIRD = ("own", "none", None, None, 3, False)  # each goes on from its own answers; no third column; no words marked
 PLAIN = (24, 0.0, 1.0, 42, *NO_THIRD)
@@ -197,6 +197,11 @@ def test_another_run_of_the_same_base_is_a_third_column(run, make_run):
     assert "third column" in shown["mark"]
     untrained = make_run(rows=4)
     assert untrained.name not in [choice for _, choice in offered.choices]
+    damaged = make_run(rows=4)
+    (damaged / "adapter").mkdir()
+    for text in ("{", "[]", "{}"):
+        (damaged / "base.json").write_text(text)
+        assert other.name in [choice for _, choice in chat_how.siblings(OWNER, run)]
 
 
 @pytest.mark.parametrize(
@@ -228,6 +233,8 @@ def test_a_guest_compares_with_what_a_guest_may_see(run, make_run, monkeypatch):
     for kind, sentence in (("run", "that you may see"), ("examples", "only the owner")):
         with pytest.raises(gr.Error, match=sentence):
             last(asking.ask(None, None, run.name, "Hello", {}, "", None, 24, 0.0, 1.0, 42, "own", kind, None, other.name, 3, False))  # fmt: skip
+    with pytest.raises(gr.Error, match="at most 2,048 tokens"):
+        last(asking.ask(None, None, run.name, "Hello", {}, "", None, 2049, *PLAIN[1:]))
     for kind, sentence in (("examples", "only the owner"), ("run", "no other run"), ("checkpoint", "keeps no")):
         with pytest.warns(UserWarning, match=sentence):
             chosen, *_ = chat_how.offer(None, None, run.name, kind)
@@ -243,6 +250,32 @@ def test_words_that_differ_are_marked_on_both_sides(run):
     shown = asking.redraw(None, None, run.name, kept, True)
     assert [part.partition("</mark>")[0] for part in shown.split("<mark>")[1:]] == ["fox", "owl"]
     assert "<mark>" not in asking.redraw(None, None, run.name, kept, False)
+
+
+def test_very_long_answers_are_shown_without_marks():
+    long = "word " * (chat.MOST_MARKED // 5 + 1)
+    assert chat.differing("base", long + "one", "two") == long + "one"
+
+
+def test_thinking_that_the_template_began_is_folded(run):
+    """The engine tells the mark; it is kept with the answer, and what is said after the thought is compared."""
+    growing = {"base": {"text": ""}, "tuned": {"text": ""}}
+    chat_engine.heard([{"opened": {"tuned": "<think>", "none": "<think>"}}, {"tuned": "one two"}], growing, "")
+    assert growing["base"] == {"text": ""}
+    assert "Thinking: 2 words so far" in chat.side("tuned", growing["tuned"])
+    asked = asking.begin(OWNER, run.name, "{}", PLAIN, None)
+    told = {"tokens": 3, "seconds": 0.5, "stopped": True}
+    result = {
+        "base": {"text": "The fox.", **told}, "tuned": {"text": "one two</think>The owl.", **told},
+        "opened": {"tuned": "<think>"}, "mode": "mixed", "self_test": {},
+    }  # fmt: skip
+    shown = dict(
+        zip(asking.UPDATES, asking.finished(asked, {"prompt": "Who?"}, turns.SIDES, result, False), strict=True)
+    )
+    (turn,) = turns.remembered(shown["conversations"], run.name)
+    assert turn["tuned"]["opened"] == "<think>"
+    assert "What it thought first (2 words)" in shown["history"]
+    assert chat.opposite(turn, "base") == "The owl."
 
 
 def test_thinking_is_folded_and_counted_while_it_grows():
@@ -281,11 +314,26 @@ def test_any_held_out_row_is_asked_by_its_number(run):
         last(asking.ask_held_out(None, None, "99999", run.name, {}, *PLAIN))
 
 
+def test_a_guest_asks_held_out_rows_that_a_guest_is_shown(run, make_run, monkeypatch):
+    """The first of them; the owner asks any."""
+    folder = shipped_with_rows(run, make_run)
+    line = (folder / "held_out.jsonl").read_text().splitlines()[0]
+    rows = [json.dumps({**json.loads(line), "row": number}) for number in range(1, chat_rows.GUESTS_ROWS + 2)]
+    (folder / "held_out.jsonl").write_text("\n".join(rows) + "\n")
+    assert [row for row, _ in chat_rows.single_questions(folder)][-1] == chat_rows.GUESTS_ROWS + 1
+    assert [row for row, _ in chat_rows.single_questions(folder, chat_rows.GUESTS_ROWS)][-1] == chat_rows.GUESTS_ROWS
+    monkeypatch.setenv("SPACE_ID", "somebody/space")
+    jobs.share(folder, True)
+    with pytest.raises(gr.Error, match="Row 201 is no held-out row"):
+        last(asking.ask_held_out(None, None, "201", folder.name, {}, *PLAIN))
+
+
 @pytest.mark.parametrize(
     ("prompt", "decoding", "sentence"),
     [
         ("  ", PLAIN, "message is empty"),
         (None, PLAIN, "message is empty"),
+        ("x" * (asking.MOST_CHARACTERS + 1), PLAIN, "200,001 characters; shorten them to at most 200,000"),
         ("Hello", (24, -1.0, 1.0, 42, *NO_THIRD), "temperature: -1.0 is outside 0 to 5"),
         ("Hello", (0, 0.0, 1.0, 42, *NO_THIRD), "max_new_tokens: 0 is outside"),
         ("Hello", (24, 0.0, None, 42, *NO_THIRD), "Top p is empty"),
@@ -344,7 +392,7 @@ def test_conversations_are_kept_per_run_and_bounded():
     [
         None, 3, [], {"r": 5}, {"r": [1, None, {"prompt": 3}]}, {"r": [{"prompt": "x", "base": []}]},
         {"r": [{"prompt": "x", "tuned": {"text": 3}}]}, {"r": [{"prompt": "x", "tuned": {"tokens": 3}}]},
-        {"r": [{"prompt": "x", "reference": {}}]},
+        {"r": [{"prompt": "x", "reference": {}}]}, {"r": [{"prompt": "x", "tuned": {"opened": 3}}]},
     ],
 )  # fmt: skip
 def test_what_a_browser_sends_may_be_anything(junk):
@@ -352,6 +400,12 @@ def test_what_a_browser_sends_may_be_anything(junk):
     for sent in (junk, json.dumps(junk)):
         assert turns.remembered(sent, "r") == []
         assert json.loads(turns.remember(sent, "r", [])) == {"r": []}
+
+
+def test_no_more_is_read_of_a_memory_than_is_kept():
+    many = {"r": [{"prompt": str(number)} for number in range(1000)]}
+    assert [turn["prompt"] for turn in turns.remembered(json.dumps(many), "r")] == [str(n) for n in range(960, 1000)]
+    assert turns.remembered(json.dumps({"r": [{"prompt": "x" * turns.MOST_KEPT}]}), "r") == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "NaN"])
@@ -436,3 +490,43 @@ def test_another_run_takes_an_unfinished_answer_back(run, make_run):
     assert asyncio.run(ask_and_switch()) == [asking.NOTHING_MORE]
     assert all(map(is_skip, asking.NOTHING_MORE))
     assert not asking._stops
+
+
+def test_clear_during_an_answer_takes_it_back(run):
+    """The conversation stays empty, and the next message can be sent."""
+
+    async def ask_and_clear():
+        shown, left = [], 0
+        async for update in asking.ask(None, None, run.name, "Hello", {}, "", None, *LONG):
+            shown.append(update)
+            if "Answering" in str(update[1]):
+                *_, ask, stop = asking.clear(None, None, run.name, "{}")
+                left = len(shown)
+        return shown[left:], ask.visible, stop.visible
+
+    assert asyncio.run(ask_and_clear()) == ([asking.NOTHING_MORE], True, False)
+    assert not asking._stops
+
+
+def test_a_question_that_waited_is_dropped_when_another_run_is_shown(run, make_run):
+    """It says nothing under the run that was chosen meanwhile; under its own it is answered."""
+    other, browser = make_run(rows=4), gr.Request(session_hash="waits")
+
+    async def first():
+        async for update in asking.ask(browser, None, run.name, "Hello", {}, "", None, *PLAIN):
+            return update
+        return None
+
+    compare.show(browser, None, other.name, {}, False)
+    assert asyncio.run(first()) == asking.NOTHING_MORE
+    assert not asking._stops
+    compare.show(browser, None, run.name, {}, False)
+    assert asyncio.run(first()) != asking.NOTHING_MORE
+
+
+def test_only_so_many_browsers_are_remembered(monkeypatch):
+    monkeypatch.setattr(asking, "_shown", {})
+    for number in range(asking.MOST_SESSIONS + 5):
+        asking.look_at(str(number), "run")
+    assert len(asking._shown) == asking.MOST_SESSIONS
+    assert "0" not in asking._shown

@@ -2,14 +2,15 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
-from pipeline import home, rounds, votes
+from pipeline import home, jobs, rounds, votes
 from tests.judging import ASKED, choice_for, link, ready_round
-from ui import judge, judge_state, judge_views, texts
+from ui import judge, judge_parts, judge_state, judge_views, texts
 
 NAMES = (
     "round", "really", "status", "go_on", "stop", "open", "links", "token", "here", "end", "result", "files", "timer",
@@ -97,6 +98,39 @@ def test_a_tick_leaves_the_list_and_a_waiting_question_alone(run):
     assert not judge.tick(None, None, "gone", made.id)[-1].active
 
 
+def test_the_round_that_is_chosen_is_answered_and_told_of(run):
+    """Whatever newer one waits, too; its count is of prompts that both sides answered, and another's failure is not told."""
+    first, second = (rounds.create(run, rounds.questions(run, "pasted", 9, 1, ASKED), "pasted") for _ in range(2))
+    lines = [{"name": "1", "column": "base"}, {"name": "1", "column": "tuned"}, *[{"name": "2", "column": "base"}] * 2]
+    text = "\n".join(map(json.dumps, lines)) + '\n{"name": "2", "col'
+    (rounds.place(run, second.id) / rounds.UNDER_WAY).write_text(text)
+    assert visible(named(judge.go_on(None, None, run.name, first.id))) == {"stop"}
+    deadline = time.monotonic() + 120
+    while jobs.job_status(run, "round") == "running":  # there is nothing in the adapter: it fails
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    shown = [named(judge.pick(None, None, run.name, each.id))["status"] for each in (first, second)]
+    failed = texts.ROUND_FAILED.partition("{")[0]
+    assert [failed in each for each in shown] == [True, False]
+    assert "1 of 4" in shown[1]
+
+
+def test_a_result_of_weights_that_are_gone_says_so(run):
+    made = ready_round(run)
+    judged_by(run, made, "Ann", "tuned", "tuned", "tie", "base")
+    assert texts.ROUND_OTHER_WEIGHTS not in named(judge.reveal(None, None, run.name, made.id))["result"]
+    (run / "adapter" / "adapter_config.json").write_text("{}")
+    assert texts.ROUND_OTHER_WEIGHTS in named(judge.pick(None, None, run.name, made.id))["result"]
+
+
+def test_a_link_says_what_it_opens_where_it_is(monkeypatch):
+    """Off a Space everybody who reaches the page is its owner."""
+    with gr.Blocks():
+        assert judge_parts.draw().link.info == texts.ROUND_LINK_HERE
+        monkeypatch.setenv("SPACE_ID", "ann/tuning-fork")
+        assert judge_parts.draw().link.info == texts.ROUND_LINK_HELP
+
+
 def test_ending_says_first_who_is_not_done(run):
     """Nothing is told by asking; with nobody's vote there is nothing to end."""
     made = ready_round(run)
@@ -168,6 +202,7 @@ def test_votes_and_preferences_are_downloaded(run):
         ({0: "pasted", 1: "  "}, "no prompts"),
         ({0: "elsewhere"}, "not 'elsewhere'"),
         ({0: "held-out", 2: 0}, "1 to 1,000 prompts"),
+        ({1: "Why?\n" * 1001}, "1,001"),
         ({5: 0}, "max_new_tokens: 0 is outside"),
     ],
 )

@@ -171,6 +171,8 @@ def test_a_guest_with_a_link_judges_to_the_end_and_goes_on_where_they_were(space
         ({"judge": None}, "not joined"),
         ({"token": "no link"}, "link is not valid"),
         ({"token": ["x"]}, "link is not valid"),
+        ({"token": "\ud800"}, "link is not valid"),
+        ({"judge": "\ud800"}, "not joined"),
     ],
 )
 def test_what_is_no_vote_is_a_sentence(space, run, values, sentence):

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import example, jobs
 from pipeline.schema import Visitor
-from ui import access, scores, scores_files, scores_picture, scores_rows, scores_state, scores_views, texts
+from ui import access, chat_rows, scores, scores_files, scores_picture, scores_rows, scores_state, scores_views, texts
 from ui.scores_rows import Wish
 
 PROBES = ("<img src=x onerror=alert(1)>", "</div><script>alert(1)</script>", '"><svg onload=alert(1)>')
@@ -302,11 +302,15 @@ def test_without_a_report_the_page_says_why_and_what_to_do(run, make_run):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"metrics": 3}'])
-def test_a_damaged_report_is_a_sentence(run, text):
+def test_a_damaged_report_is_a_sentence_and_can_be_measured_again(run, text):
+    """By the button that the sentence speaks of."""
     (run / "report.json").write_text(text)
     shown = named(scores.show(None, None, run.name, *WISH))
     assert "damaged" in shown["state"]
+    assert "again." in shown["state"]
     assert shown["report"] == ""
+    assert shown["measure"].visible
+    assert "damaged" in named(scores.tick(None, None, run.name, *WISH))["state"]
 
 
 def test_a_report_without_its_rows_still_shows_its_scores(run):
@@ -327,7 +331,7 @@ def test_a_guest_sees_a_shared_run_and_changes_nothing(run, monkeypatch):
     monkeypatch.setattr(access, "identify", lambda profile: GUEST)
     jobs.share(run, True)
     shown = named(scores.show(None, None, run.name, *WISH))
-    assert f"{scores.GUESTS_ROWS} of {scores.GUESTS_ROWS} rows" in shown["count"]
+    assert f"{chat_rows.GUESTS_ROWS} of {chat_rows.GUESTS_ROWS} rows" in shown["count"]
     assert not any(shown[part].visible for part in ("measure", "stop", "save"))
     for event in (scores.measure, scores.stop):
         with pytest.raises(gr.Error, match="Only the owner"):
@@ -362,7 +366,7 @@ def test_progress_is_told_with_the_time_that_is_left():
 def test_a_run_is_measured_from_the_page(run):
     """The button starts the job, ticks tell how far it is, stop ends it and the next press goes on to the report."""
     folder = shutil.copytree(run, run.parent / "again")
-    (folder / "report.json").unlink()
+    (folder / "report.json").write_text("{")  # damaged: measuring is what mends it
     rows = (folder / "held_out.jsonl").read_text().splitlines(keepends=True)
     (folder / "held_out.jsonl").write_text("".join(rows[:8]))
     begun = named(scores.measure(None, None, folder.name, *WISH))

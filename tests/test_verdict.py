@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy
 import pytest
 import scipy.stats
 
@@ -135,3 +136,38 @@ def test_numbers_that_are_none_break_nothing():
 
 def test_every_leading_score_has_a_name():
     assert set(verdict.LEADING) <= set(measures.MEASURES)
+
+
+def equals(rows: int, random: numpy.random.Generator):
+    """A report of two models that are equally good: what a row's scores are made of is drawn alike for both."""
+    quality = random.random((2, rows))
+    drawn = {name: (quality + random.random((2, rows))) / 2 for name in verdict.LEADING} | {
+        "exact_match": quality > 0.7
+    }
+    return {"n": rows, "metrics": {n: vars(interval.paired(*both, bounded=True)) for n, both in drawn.items()}}
+
+
+@pytest.mark.parametrize(("rows", "most"), [(5, 0), (10, 15)])
+def test_equal_models_are_seldom_told_apart(monkeypatch, rows, most):
+    """Nine scores are looked at, and still no more than a few of 100 pairs of equal models are called better or worse."""
+    monkeypatch.setattr(interval, "RESAMPLES", 1000)
+    random = numpy.random.default_rng(7)
+    levels = [verdict.of(equals(rows, random))[0]["level"] for _ in range(100)]
+    assert levels.count("plain") >= 100 - most
+
+
+def test_a_score_beside_the_deciding_ones_decides_nothing():
+    """Unless none of those is there, as of another report's."""
+    more = {
+        "bleu": score(0.2, 0.4, 0.1, 0.3),
+        "chrf": score(0.4, 0.5, -0.1, 0.3),
+        "exact_match": score(0, 0.1, -0.1, 0.3),
+    }
+    assert verdict.style({"n": 60, "metrics": more}).level == "plain"
+    assert verdict.style({"n": 60, "metrics": {"bleu": more["bleu"]}}).level == "good"
+
+
+def test_nothing_changed_and_nothing_to_lose():
+    """Equal answers are called that, whatever the loss did; a base that did no everyday task lost none."""
+    assert "changed no answer" in changed(identical={"n": 60, "of": 60})["summary"]["sentence"]
+    assert changed(general=[task(False, False)] * 20)["general"]["level"] == "plain"

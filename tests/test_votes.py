@@ -304,3 +304,17 @@ def killed_voter(token: str, judge: str) -> int:
     told = voter.stdout.read().split()
     voter.wait()
     return max(10, *map(int, told)) if told else 10
+
+
+def test_whoever_only_joins_keeps_nobody_out(monkeypatch, token):
+    """Judges are counted by their votes; those who have voted may go on."""
+    monkeypatch.setattr(votes, "MOST_JUDGES", 2)
+    anna, ben, cara = (votes.join(token, name) for name in ("Anna", "Ben", "Cara"))
+    for judge in (anna, ben):
+        votes.cast(token, judge, 1, "left")
+    with pytest.raises(UserError, match="another round"):
+        votes.cast(token, cara, 1, "left")
+    with pytest.raises(UserError, match="another round"):
+        votes.join(token, "Dan")
+    assert votes.join(token, "Anna B.", anna) == anna
+    assert votes.cast(token, anna, 2, "left").done == 2

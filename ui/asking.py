@@ -5,6 +5,7 @@ Every column answers at once, from one copy of the weights. What is shown while 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,16 +18,18 @@ import gradio as gr
 
 from pipeline.errors import UserError
 from pipeline.schema import Visitor
-from ui import access, chat, chat_how, chat_mark, children, errors, texts, turns
+from ui import access, chat, chat_how, chat_mark, chat_rows, children, errors, texts, turns
 from ui.chat_engine import call, heard
-from ui.chat_how import How
-from ui.chat_rows import offered, single_questions
+from ui.chat_how import How, marks, reseeded
 from ui.turns import Turn
 
 UPDATES = ("history", "live", "prompt", "conversations", "mark", "ask", "stop", "note", "changing", "seed")
 NOTHING_MORE = (gr.skip(),) * len(UPDATES)  # Gradio sends the last update once more when a stream ends
 PACE_SECONDS = 0.1  # a busy browser that is told more often has no time left to hear Stop
+MOST_CHARACTERS = 200_000  # of a message with its system prompt
+MOST_SESSIONS = 1000
 _stops: dict[str, threading.Event] = {}  # answers being given, by browser session
+_shown: dict[str, str] = {}  # the run that each browser session looks at
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ async def ask(
     if not (prompt or "").strip():
         access.run(who, run)
         raise UserError(texts.NOTHING_TO_ASK)
+    if (length := len(prompt or "") + len(system or "")) > MOST_CHARACTERS:
+        raise UserError(texts.TOO_LONG_TO_ASK.format(n=length, most=MOST_CHARACTERS))
     asked = begin(who, run, conversations, choices, request)
     changed: Turn = {}
     if changing is not None and is_place(changing, asked.before):
@@ -98,7 +103,7 @@ async def ask_row(
 ) -> AsyncIterator[tuple[Any, ...]]:
     """One of the offered held-out rows, as it stands in the data: without what was said before."""
     who = access.visitor(request, profile, "chat")
-    rows = offered(access.run(who, run))
+    rows = chat_rows.offered(access.run(who, run))
     if not isinstance(index, int) or not 0 <= index < len(rows):
         raise UserError(texts.NO_SUCH_ROW)
     asked = begin(who, run, conversations, choices, request)
@@ -115,9 +120,10 @@ async def ask_held_out(
     conversations: Any,
     *choices: Any,
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Any held-out row by its number in the file, as the scores name it."""
+    """Any held-out row by its number in the file, as the scores name it; for a guest, one of those they are shown."""
     who = access.visitor(request, profile, "chat")
-    found = [turn for row, turn in single_questions(access.run(who, run)) if str(row) == str(number)]
+    rows = chat_rows.single_questions(access.run(who, run), None if who.owner else chat_rows.GUESTS_ROWS)
+    found = [turn for row, turn in rows if str(row) == str(number)]
     if not found:
         raise UserError(texts.NO_SINGLE_QUESTION.format(row=str(number)[:20]))
     asked = begin(who, run, conversations, choices, request)
@@ -146,24 +152,20 @@ async def again(
         yield update
 
 
-def reseeded(how: How, last: Turn) -> How:
-    """The same with the next seed. Raises UserError at temperature 0, where no seed matters."""
-    if not how.decoding.temperature:
-        raise UserError(texts.GREEDY_AGAIN)
-    seed = (int(last.get("seed", how.decoding.seed)) + 1) % 2**31
-    return replace(how, decoding=replace(how.decoding, seed=seed))
-
-
 async def answer(asked: Asked) -> AsyncIterator[tuple[Any, ...]]:
     """UPDATES while every column answers."""
     turn = asked.turn | marks(asked.how)
     said, columns = asked.said, turns.columns(turn)
     growing: dict[str, dict[str, str]] = {column: {"text": ""} for column in columns}
     doing, opened, drawn = texts.STARTING, None, 0.0
-    stop = _stops[asked.session] = threading.Event()
-    history = chat.conversation(said, tools=False, marked=asked.marked) if said else ""
+    history = await asyncio.to_thread(chat.conversation, said, False, asked.marked) if said else ""
     seed = asked.how.decoding.seed
     pending = asked.kept([*said, turn])
+    run = asked.folder.name
+    if asked.session and _shown.get(asked.session, run) != run:  # another was chosen while this question waited
+        yield NOTHING_MORE
+        return
+    stop = _stops[asked.session] = threading.Event()
     yield history, chat.turn(turn, len(said), doing), "", pending, gr.skip(), *controls(True), "", None, seed
     try:
         told = children.follow(
@@ -171,7 +173,7 @@ async def answer(asked: Asked) -> AsyncIterator[tuple[Any, ...]]:
         )
         async with aclosing(told):
             async for frame in told:
-                if _stops.get(asked.session) is not stop:  # the page shows another run by now
+                if _stops.get(asked.session) is not stop:  # it was taken back
                     yield NOTHING_MORE
                     return
                 before = doing
@@ -181,25 +183,14 @@ async def answer(asked: Asked) -> AsyncIterator[tuple[Any, ...]]:
                     live = chat.turn({**turn, **growing}, len(said), doing)
                     yield gr.skip(), live, *NOTHING_MORE[2:]
         assert opened is not None
-        yield finished(asked, turn, columns, opened, stop.is_set())
+        ended = await asyncio.to_thread(finished, asked, turn, columns, opened, stop.is_set())
+        yield ended if _stops.get(asked.session) is stop else NOTHING_MORE
     except UserError as error:
-        if _stops.get(asked.session) is not stop:
-            yield NOTHING_MORE
-            return
-        yield failed(asked, str(error))
+        ended = await asyncio.to_thread(failed, asked, str(error))
+        yield ended if _stops.get(asked.session) is stop else NOTHING_MORE
     finally:
         if _stops.get(asked.session) is stop:
             del _stops[asked.session]
-
-
-def marks(how: How) -> Turn:
-    """What is kept with a turn of how it was answered."""
-    found: Turn = {"third": how.column} if how.column else {}
-    if how.goes_on:
-        found["goes_on"] = how.goes_on
-    if how.decoding.temperature:
-        found |= {"temperature": how.decoding.temperature, "seed": how.decoding.seed}
-    return found
 
 
 def finished(
@@ -208,6 +199,8 @@ def finished(
     """UPDATES once every column has answered, or was stopped."""
     cut = {"cut": True} if stopped else {}
     answers = {column: {**opened[column], **({} if opened[column]["stopped"] else cut)} for column in columns}
+    for column, mark in opened.get("opened", {}).items():  # its thought was begun by the template
+        answers[column]["opened"] = mark
     if opened.get("third", {}).get("column") == "prompted":  # so many left room for an answer
         turn = {**turn, "third": {**turn["third"], "name": chat_how.prompted(opened["third"]["examples"])}}
     said = [*asked.said, {**turn, **answers}]
@@ -239,6 +232,15 @@ def take_back(session: str) -> None:
         unwanted.set()
 
 
+def look_at(session: str, run: str) -> None:
+    """The browser shows this run from now on: a question about another that still waits for its turn is dropped."""
+    take_back(session)
+    _shown.pop(session, None)
+    _shown[session] = run
+    while len(_shown) > MOST_SESSIONS:
+        _shown.pop(next(iter(_shown)), None)
+
+
 @errors.shown
 def change(
     request: gr.Request, profile: gr.OAuthProfile | None, number: str | None, run: str | None, conversations: Any
@@ -256,10 +258,11 @@ def change(
 @errors.shown
 def clear(
     request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, conversations: Any
-) -> tuple[str, str, str, str, None]:
-    """Forget this run's conversation in this browser."""
+) -> tuple[str, str, str, str, None, Any, Any]:
+    """Forget this run's conversation in this browser, with the answer that is being given."""
     access.visitor(request, profile, "chat")
-    return chat.conversation([]), "", turns.remember(conversations, run or "", []), "", None
+    take_back(session(request))
+    return chat.conversation([]), "", turns.remember(conversations, run or "", []), "", None, *controls(False)
 
 
 @errors.shown

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any
 
 from pipeline import thinking, word_difference
 from ui import texts
 from ui.turns import THIRDS, Turn, columns
+
+MOST_MARKED = 20_000  # characters of an answer whose words are held against another's
+parts = lru_cache(maxsize=256)(word_difference.parts)  # asked for by both sides, and with every redrawing
 
 
 def about(run: Mapping[str, Any] | None) -> str:
@@ -130,7 +134,8 @@ def original(told: Turn) -> str:
 
 def opposite(told: Turn, name: str) -> str:
     """The answer that a column's words are held against: Tuned's for Base, Base's for the others."""
-    return thinking.split((told.get("tuned" if name == "base" else "base") or {}).get("text", ""))[1]
+    other = told.get("tuned" if name == "base" else "base") or {}
+    return thinking.split(other.get("text", ""), other.get("opened"))[1]
 
 
 def side(name: str, answer: Mapping[str, Any], called: str = "", against: str | None = None) -> str:
@@ -144,7 +149,7 @@ def side(name: str, answer: Mapping[str, Any], called: str = "", against: str | 
 
 def spoken(name: str, answer: Mapping[str, Any], against: str | None = None) -> str:
     """What was said, below what was thought first, which is folded; while it grows, how much that is."""
-    thought, text = thinking.split(answer.get("text", ""))
+    thought, text = thinking.split(answer.get("text", ""), answer.get("opened"))
     growing, words = "tokens" not in answer, len(thought.split())
     if growing and thought and not text:
         return f'<div class="answer quiet">{escape(texts.THINKING.format(n=words))}</div>'
@@ -162,13 +167,13 @@ def spoken(name: str, answer: Mapping[str, Any], against: str | None = None) -> 
 
 
 def differing(name: str, text: str, against: str) -> str:
-    """The text with the words marked that the other one does not say."""
+    """The text with the words marked that the other one does not say; none where one of them is very long."""
+    if max(len(text), len(against)) > MOST_MARKED:
+        return escape(text)
     own = "left" if name == "base" else "right"
     both = (text, against) if own == "left" else (against, text)
     return "".join(
-        marked(piece) if kind == own else escape(piece)
-        for kind, piece in word_difference.parts(*both)
-        if kind in ("same", own)
+        marked(piece) if kind == own else escape(piece) for kind, piece in parts(*both) if kind in ("same", own)
     )
 
 

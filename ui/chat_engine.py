@@ -29,6 +29,9 @@ def heard(
         result = item.get("result")
         for column in growing:
             growing[column]["text"] += "" if result else item.get(column, "")
+        for column, mark in (item.get("opened") or {}).items():
+            if column in growing:
+                growing[column]["opened"] = mark
     return doing, result
 
 

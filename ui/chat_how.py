@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ui import access, errors, form, runs, texts, turns
 FIELDS = tuple(settings(Decoding))
 NO_THIRD = "none"
 EXAMPLES, MOST_EXAMPLES = 3, 32
+GUESTS_TOKENS = 2048  # in one answer
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,13 @@ def siblings(who: Visitor, folder: Path) -> list[tuple[str, str]]:
 
 
 def _base(folder: Path) -> Any:
-    """Which base a run's adapter stands on, as it was remembered; None without an adapter."""
+    """Which base a run's adapter stands on, as it was remembered; None without an adapter, or where that can't be read."""
     if not ((folder / "base.json").is_file() and (folder / "adapter").is_dir()):
         return None
-    told = jobs.read_json(folder / "base.json")
-    return told["fingerprint"], told["templates"]
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        told = jobs.read_json(folder / "base.json")
+        return told["fingerprint"], told["templates"]
+    return None
 
 
 def read(who: Visitor, folder: Path, values: Sequence[Any]) -> How:
@@ -146,7 +150,28 @@ def read(who: Visitor, folder: Path, values: Sequence[Any]) -> How:
     third, column = third_of(who, folder, kind, step, other, examples)
     if goes_on == turns.THIRD and not column:
         raise UserError(texts.GOES_ON_NOTHING)
-    return How(form.read(Decoding, FIELDS, decoding), turns.source(str(goes_on), column), third, column)
+    wanted = form.read(Decoding, FIELDS, decoding)
+    if not who.owner and wanted.max_new_tokens > GUESTS_TOKENS:
+        raise UserError(texts.GUESTS_ANSWER.format(most=GUESTS_TOKENS, name=form.label("max_new_tokens")))
+    return How(wanted, turns.source(str(goes_on), column), third, column)
+
+
+def reseeded(how: How, last: turns.Turn) -> How:
+    """The same with the next seed. Raises UserError at temperature 0, where no seed matters."""
+    if not how.decoding.temperature:
+        raise UserError(texts.GREEDY_AGAIN)
+    seed = (int(last.get("seed", how.decoding.seed)) + 1) % 2**31
+    return replace(how, decoding=replace(how.decoding, seed=seed))
+
+
+def marks(how: How) -> turns.Turn:
+    """What is kept with a turn of how it was answered."""
+    found: turns.Turn = {"third": how.column} if how.column else {}
+    if how.goes_on:
+        found["goes_on"] = how.goes_on
+    if how.decoding.temperature:
+        found |= {"temperature": how.decoding.temperature, "seed": how.decoding.seed}
+    return found
 
 
 def third_of(

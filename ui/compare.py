@@ -168,8 +168,8 @@ def wire_chat(talk: Chat, bar: runs.Bar) -> None:
         js=CHANGE_TURN, **AT_ONCE,
     ).then(None, js=TO_THE_BOX, api_visibility="private")  # fmt: skip
     talk.clear.click(
-        asking.clear, said, [talk.history, talk.live, talk.conversations, talk.note, talk.changing], api_name="clear",
-        **AT_ONCE,
+        asking.clear, said,
+        [talk.history, talk.live, talk.conversations, talk.note, talk.changing, talk.ask, talk.stop], api_name="clear", **AT_ONCE,
     )  # fmt: skip
     talk.marked.input(asking.redraw, [*said, talk.marked], [talk.history], api_name="mark_words", **AT_ONCE)
     talk.download.click(None, said, None, js=DOWNLOAD)
@@ -188,7 +188,7 @@ def show(
     An answer of the run before is taken back first: not a word of it may appear under the new one.
     """
     who = access.visitor(request, profile)
-    asking.take_back(asking.session(request))
+    asking.look_at(asking.session(request), run or "")
     rest = "", *asking.controls(False), "", None
     if not run:
         return *of_no_run(), "", *chat_how.none(), chat_mark.mark(None), chat.conversation([]), *rest

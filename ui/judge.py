@@ -6,6 +6,7 @@ Laid out by ui/judge_parts.py; what is shown of a round comes from ui/judge_stat
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.rounds import Round
 from pipeline.schema import Decoding
 from ui import access, errors, judge_state, judge_views, runs, texts
-from ui.judge_parts import WATCHED, Parts, draw, updates
+from ui.judge_parts import Parts, draw, updates
 
 __all__ = ["draw", "wire"]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
@@ -84,8 +85,7 @@ def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
         folder, picked = round_of(access.run(who, run), chosen)
     except UserError:  # the run is gone
         return updates(None, None)
-    now = updates(folder, picked)
-    return (gr.skip(), gr.skip(), *now[2:]) if judge_state.look(folder, picked).stage in WATCHED else now
+    return updates(folder, picked, ticking=True)
 
 
 @errors.shown
@@ -107,7 +107,7 @@ def make(
     jobs.refuse_working(folder)
     drawn = secrets.randbelow(2**31) if seed is None else int(seed)
     decoding = Decoding(max_new_tokens=int(longest or 0))
-    count = rounds.MOST_PROMPTS if source == "pasted" else int(prompts or 0)
+    count = sys.maxsize if source == "pasted" else int(prompts or 0)  # all that were pasted, or a sentence
     wanted = (system or "").strip() or None
     asked = rounds.questions(folder, source, count, drawn, text or "", wanted)
     made = rounds.create(folder, asked, source, who.name, drawn, wanted, decoding, bool(criteria))
@@ -117,10 +117,12 @@ def make(
 
 @errors.shown
 def go_on(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, chosen: str | None) -> tuple[Any, ...]:
-    """Answer what is not answered yet."""
+    """Answer what is not answered yet of this round."""
     who = access.visitor(request, profile, "make a round")
     folder, picked = round_of(access.run(who, run), chosen)
     if judge_state.look(folder, picked).stage == "unanswered":
+        jobs.refuse_working(folder)
+        rounds.want(folder, picked)
         jobs.start(folder, judge_state.JOB)
     return updates(folder, picked)
 

@@ -130,7 +130,7 @@ def _open(token: str) -> Ballot:
 def _text(asked: Asked, name: str) -> str:
     """A text the browser sent; "" where it sent none, or something else."""
     value = asked.get(name)
-    return value if isinstance(value, str) else ""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""  # half a pair can't be kept
 
 
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {"look": look, "join": join, "vote": vote, "undo": undo}

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pipeline import rounds
+from pipeline import files, rounds
 from pipeline.rounds import Round
 from pipeline.schema import Decoding
 from ui import access, judge_state, judge_views, texts
@@ -128,7 +128,8 @@ def draw_links() -> Links:
     with gr.Column(visible=False, elem_id="judge-links") as links:
         token = gr.Textbox(show_label=False, elem_id="judge-token", elem_classes="plumbing", interactive=True)
         link = gr.Textbox(
-            label=texts.ROUND_LINK, info=texts.ROUND_LINK_HELP, buttons=["copy"], max_lines=1, interactive=False, elem_id="judge-link"
+            label=texts.ROUND_LINK, info=texts.ROUND_LINK_HELP if access.on_space() else texts.ROUND_LINK_HERE,
+            buttons=["copy"], max_lines=1, interactive=False, elem_id="judge-link",
         )  # fmt: skip
         with gr.Row(elem_id="judge-next"):
             here = gr.HTML(elem_id="judge-here", padding=False)
@@ -141,8 +142,11 @@ def draw_links() -> Links:
     return links, token, link, here, close, end, really, sentence, reveal, keep
 
 
-def updates(folder: Path | None, picked: Round | None) -> tuple[Any, ...]:
-    """Of round, really, status, go_on, stop, open, links, token, here, end, result, files, timer."""
+def updates(folder: Path | None, picked: Round | None, ticking: bool = False) -> tuple[Any, ...]:
+    """Of round, really, status, go_on, stop, open, links, token, here, end, result, files, timer.
+
+    `ticking` leaves the first two alone while the round goes on by itself: the list reads every round.
+    """
     hidden = gr.Button(visible=False)
     if not folder or not picked:
         return (
@@ -151,9 +155,10 @@ def updates(folder: Path | None, picked: Round | None) -> tuple[Any, ...]:
         )  # fmt: skip
     seen = judge_state.look(folder, picked)
     told = seen.stage == "told"
+    unlisted = ticking and seen.stage in WATCHED
     return (
-        gr.Dropdown(choices=judge_state.choices(folder), value=picked.id, visible=True),
-        gr.Row(visible=False),
+        gr.skip() if unlisted else gr.Dropdown(choices=judge_state.choices(folder), value=picked.id, visible=True),
+        gr.skip() if unlisted else gr.Row(visible=False),
         judge_state.status(seen),
         gr.Button(visible=seen.stage == "unanswered"),
         gr.Button(visible=seen.stage == "answering"),
@@ -162,7 +167,14 @@ def updates(folder: Path | None, picked: Round | None) -> tuple[Any, ...]:
         seen.token,
         judge_views.here(seen.token) if seen.stage == "open" else "",
         gr.Button(visible=seen.stage == "open"),
-        judge_state.result(folder, picked.id) if told else "",
+        other_weights(folder, picked) + judge_state.result(folder, picked.id) if told else "",
         gr.Column(visible=told),
         gr.Timer(active=seen.stage in WATCHED),
     )
+
+
+def other_weights(folder: Path, picked: Round) -> str:
+    """Said above a result whose adapter the run no longer has."""
+    adapter = folder / "adapter"
+    same = adapter.is_dir() and files.fingerprint(adapter) == picked.adapter
+    return "" if same else judge_views.said(texts.ROUND_OTHER_WEIGHTS, "run-warning")

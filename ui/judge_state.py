@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,10 +80,21 @@ def _answers(seen: Seen, of: int) -> str:
     told = jobs.view(seen.folder).jobs.get(JOB)
     if seen.stage == "answering" and told:
         left = told.values.get("eta_seconds")
-        return judge_views.answering(told.step, told.steps and of, left)
-    if told and told.ended == "failed":
+        return judge_views.answering(_done(seen), told.steps and of, left)
+    if told and told.ended == "failed" and rounds.waiting(seen.folder) == seen.round:  # it was this one's
         return judge_views.said(texts.ROUND_FAILED.format(text=told.text), "run-error")
-    return judge_views.said(texts.ROUND_STOPPED.format(done=told.step if told else 0, of=of), "run-warning")
+    return judge_views.said(texts.ROUND_STOPPED.format(done=_done(seen), of=of), "run-warning")
+
+
+def _done(seen: Seen) -> int:
+    """How many of the round's prompts both sides have answered by now."""
+    columns: dict[str, set[str]] = defaultdict(set)
+    with contextlib.suppress(OSError):
+        for line in (rounds.place(seen.folder, seen.round.id) / rounds.UNDER_WAY).read_bytes().splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a last line that is being written
+                told = json.loads(line)
+                columns[told["name"]].add(told["column"])
+    return sum(answered >= set(seen.round.columns) for answered in columns.values())
 
 
 @lru_cache(maxsize=32)

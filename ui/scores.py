@@ -14,10 +14,9 @@ import gradio as gr
 from pipeline import jobs
 from pipeline.errors import UserError
 from pipeline.schema import Visitor
-from ui import access, errors, runs, scores_files, scores_rows, scores_state, scores_views, texts
+from ui import access, chat_rows, errors, runs, scores_files, scores_rows, scores_state, scores_views, texts
 from ui.scores_rows import Wish
 
-GUESTS_ROWS = 200  # of a shared run
 TICK_SECONDS, SLOW_SECONDS = 1.0, 5.0  # while it is measured; while something else goes on
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "undocumented"}
 TELLS = "element.setAttribute('aria-live', 'polite');"
@@ -150,7 +149,7 @@ def tick(request: gr.Request, profile: gr.OAuthProfile | None, run: str | None, 
         folder = access.run(who, run)
     except UserError:
         return nothing("")
-    found = scores_state.standing(folder, scores_state.report_of(folder) is not None)
+    found = scores_state.standing(folder, scores_state.report_and_damage(folder)[0] is not None)
     if not found.working:
         return drawing(who, folder, wish)
     state, able, stopping, timer = of_state(who, found)
@@ -162,7 +161,7 @@ def measure(request: gr.Request, profile: gr.OAuthProfile | None, run: str | Non
     """Measure the run, or go on where that was stopped."""
     who = access.visitor(request, profile, "measure a run")
     folder = access.run(who, run)
-    found = scores_state.standing(folder, scores_state.report_of(folder) is not None)
+    found = scores_state.standing(folder, scores_state.report_and_damage(folder)[0] is not None)
     if not found.able and not found.working:
         raise UserError(found.sentence)
     jobs.start(folder, "evaluate")
@@ -199,11 +198,13 @@ def look(
 
 def drawing(who: Visitor, folder: Path, wish: Any) -> tuple[Any, ...]:
     """Updates of `Parts.shown`; the rows are shown from their first page on."""
+    report, damage = scores_state.report_and_damage(folder)
     try:
-        report = scores_state.report_of(folder)
         found = scores_state.standing(folder, report is not None)
     except UserError as error:
         return nothing(str(error))
+    if damage and not found.working:
+        found = found._replace(sentence=damage, level="bad")
     rows = rows_of(who, report)
     order, show, words = wish
     drawn = of_rows(rows, Wish(order or "changed", show or "all", words or ""))
@@ -241,4 +242,4 @@ def of_rows(rows: list[Any], wish: Wish) -> tuple[str, str]:
 def rows_of(who: Visitor, report: dict[str, Any] | None) -> list[Any]:
     """The judged rows this visitor may see: a guest as many as are shown of a shared run."""
     rows = list((report or {}).get("rows") or [])
-    return rows if who.owner else rows[:GUESTS_ROWS]
+    return rows if who.owner else rows[: chat_rows.GUESTS_ROWS]

@@ -51,8 +51,7 @@ def standing(folder: Path, measured: bool) -> Standing:
     if state in CUT_OFF:
         return Standing(CUT_OFF[state], able=True, button=texts.MEASURE_ON)
     if measured:
-        other = told.jobs.get("adopt") is not None and state == "new"
-        return Standing(texts.SCORES_OTHER_WEIGHTS if other else "", "bad", able=True, button=texts.MEASURE_AGAIN)
+        return Standing(able=True, button=texts.MEASURE_AGAIN)
     return Standing(texts.SCORES_NOT_YET.format(**named), able=True)
 
 
@@ -97,9 +96,20 @@ def report_of(folder: Path) -> dict[str, Any] | None:
     return _read(file, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
 
 
+def report_and_damage(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The report, None where there is none; and where it is damaged the sentence that says so, otherwise ""."""
+    try:
+        return report_of(folder), ""
+    except UserError as error:
+        return None, str(error)
+
+
 @functools.lru_cache(maxsize=2)
 def _read(file: Path, *stamp: int) -> dict[str, Any]:
-    found = jobs.read_json(file)
+    try:
+        found = jobs.read_json(file)
+    except UserError as error:
+        raise UserError(texts.REPORT_DAMAGED.format(text=error)) from error
     if not (isinstance(found, dict) and isinstance(found.get("metrics"), dict)):
         raise UserError(texts.NOT_A_REPORT.format(run=file.parent.name))
     return found

@@ -609,6 +609,8 @@ SYSTEM_HELP = "Said to every side before the conversation; changing it begins a 
 SHARE = "Guests may chat with this run"
 SHARE_HELP = "They also see its held-out prompts and its scores, and nothing else."
 NOTHING_TO_ASK = "The message is empty; type something to ask."
+TOO_LONG_TO_ASK = "The message and the system prompt have {n:,} characters; shorten them to at most {most:,}."
+GUESTS_ANSWER = "Guests may ask for answers of at most {most:,} tokens; lower “{name}”."
 NO_SUCH_ROW = "That row is not offered any more; choose the run again to see its rows."
 STARTING = "Getting ready …"
 WAITING = "Waiting for the device: {whom}. Your question is asked as soon as it is free."
@@ -652,7 +654,6 @@ SCORES_NOT_YET = (
 SCORES_STOPPED = "Measuring was stopped. The answers given so far are kept; going on does not repeat them."
 SCORES_CUT_OFF = "Measuring was cut off. The answers given so far are kept; going on does not repeat them."
 SCORES_FAILED = "Measuring failed: {text}"
-SCORES_OTHER_WEIGHTS = "These scores are of an earlier checkpoint: another one was chosen since. Measure again."
 SCORES_TRAINING = "“{run}” is being worked on ({phase}); it is measured after that."
 SCORES_MEASURING = "Measuring: {phase}"
 SCORES_PHASES = {
@@ -765,6 +766,7 @@ ASK_IN_CHAT = "Ask this in the chat"
 PUT_INTO_CHAT = "Put its last message into the chat"
 SAVE_CSV, SAVE_PARQUET = "Download as CSV", "Download as Parquet"
 NOT_A_REPORT = "{run}/report.json holds no scores; the run's folder is damaged. Measure again."
+REPORT_DAMAGED = "{text} Measure this run again."
 NOT_SAVED = "The file could not be written: {text}"
 NOTHING_TO_SAVE = "There are no scores to download yet; measure this run first."
 
@@ -818,6 +820,13 @@ OPEN_ROUND = "Open for judges"
 ROUND_LINK = "The link for judges"
 ROUND_LINK_HELP = (
     "Whoever has it may judge this round, and see nothing else. A judge can stop at any time and go on later."
+)
+ROUND_LINK_HERE = (
+    "Opens on this computer. Where the page is served to a network, whoever reaches it is its owner: use a Space to send "
+    "links to others."
+)
+ROUND_OTHER_WEIGHTS = (
+    "This result is of earlier weights: what this run has learned was replaced since. Make a new round."
 )
 JUDGE_HERE = "Judge here"
 CLOSE_LINK = "Close the link"
@@ -889,7 +898,7 @@ JUDGE_SCRIPT = {
     "thanks": "Thank you",
     "thanks_name": "Thank you, {name}",
     "all_done": "You have judged all {of} prompts. Which model won is told here once the round is ended by its owner.",
-    "offline": "No connection: that was not saved. Try again in a moment.",
+    "offline": "No connection: this may not have been saved. Press the same again in a moment.",
 }
 
 # --- Publish

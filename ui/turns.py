@@ -16,6 +16,7 @@ SIDES = ("base", "tuned")
 THIRDS = ("other", "prompted")  # at most one of them stands beside the two
 OWN, THIRD = "own", "third"  # what a conversation goes on from: each column's own answers, or those of one column
 KEPT_TURNS, KEPT_RUNS = 40, 8  # in the browser's storage
+MOST_KEPT = 5_000_000  # characters of it
 
 # prompt, fresh, system, reference, and by column: text, tokens, seconds, first, stopped (None: unknown); where there are
 # such: third {column, key, name}, goes_on (a column), temperature and seed of an answer that was drawn
@@ -69,7 +70,7 @@ def messages(turns: Sequence[Turn], column: str) -> list[Message]:
 def remembered(conversations: Any, run: str) -> list[Turn]:
     """A run's turns as the browser kept them. It may hold anything: what is no turn is left out."""
     kept = _read(conversations).get(run)
-    return [turn for turn in kept if valid(turn)] if isinstance(kept, list) else []
+    return [turn for turn in kept[-KEPT_TURNS:] if valid(turn)] if isinstance(kept, list) else []
 
 
 def valid(turn: Any) -> bool:
@@ -105,15 +106,17 @@ def _is_third(third: Any) -> bool:
 def _is_answer(told: Any) -> bool:
     return (
         isinstance(told, dict)
-        and isinstance(told.get("text", ""), str)
+        and all(isinstance(told.get(key, ""), str) for key in ("text", "opened"))
         and all(measured(told.get(key, 0)) for key in ("tokens", "seconds", "first"))
         and ("tokens" not in told or {"seconds", "stopped"} <= told.keys())
     )
 
 
 def _read(conversations: Any) -> dict[str, Any]:
+    if not isinstance(conversations, str) or len(conversations) > MOST_KEPT:
+        return {}
     try:
         kept = json.loads(conversations)
-    except (TypeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -42,5 +42,5 @@ def test_what_does_not_fit_is_made_to_fit(browser, page_url, tmp_path):
         watch.picture("forecast-too-large")
         page.locator("#train-memory [data-change]").first.click()
         expect(page.locator("#train-memory")).to_contain_text("Fits on the T4", timeout=LONG)
-        expect(page.locator("#trainconfig-memory input")).to_have_value("8-bit")
+        expect(page.locator("#trainconfig-memory input")).to_have_value(re.compile("[48]-bit"))  # by what is free here
         watch.picture("forecast-made-to-fit")
