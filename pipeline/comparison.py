@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from pipeline import device, generate, jobs, sides, third
 from pipeline.errors import UserError
 from pipeline.generate import Answer
 from pipeline.schema import Decoding, Message, settings
+
+TOLD = ("text", "tokens", "seconds", "stopped")  # of an answer: the contract's four
 
 
 def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def compare(folder: Path, asked: Any, show: Any = None) -> dict[str, Any]:
             told["prompted"], found["examples"] = third.asked(pair, messages, decoding)
         for column, piece in generate.stream(pair, told, decoding):
             if isinstance(piece, Answer):
-                found[column] = dataclasses.asdict(piece)
+                found[column] = {name: getattr(piece, name) for name in TOLD}
             elif show:
                 show(column, piece)
     if show:
