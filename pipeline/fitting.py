@@ -69,7 +69,7 @@ class Fitting(TrainerCallback):
         for tried in said.to_try(rows):
             smaller = [{"from": rows, "to": tried, "step": 0, "why": "probe"}] if tried < rows else []
             found = {
-                "micro_batch": tried, "batch_size": batch, "device": probe.device(), "forecast_bytes": None,
+                "micro_batch": tried, "batch_size": batch, "device": probe.device(), "forecast_bytes": said.peak(tried) if smaller else None,  # else it is told in the end
                 "measured_bytes": None, "longest": told["max"], "learned": round(told["learned"], 4),
                 "seconds_per_step": None, "halved": [*before, *smaller],
             }  # fmt: skip

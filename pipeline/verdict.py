@@ -20,7 +20,6 @@ REPEATING = 0.1  # share of repeated runs of words that readers see
 UNLIKE = (0.5, 2.0)  # answer words over reference words, outside of which length is odd
 LOST = 0.6  # share of the everyday tasks the base could do, beyond which it is ruined; a very small model loses some at once
 CHANCE = 0.05
-LEVELS = ("bad", "warning", "good", "plain")  # the worst first
 
 
 class Finding(NamedTuple):

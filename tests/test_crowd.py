@@ -37,3 +37,11 @@ def test_a_page_without_a_name_is_one_page(clock):
     for _ in range(100):
         crowd.joins(None)
     assert crowd.pace() == 1
+
+
+def test_nobody_can_make_all_wait(clock):
+    """Who pretends to be a thousand pages slows the others down to a look in five seconds, and no further."""
+    crowd = watch.Crowd()
+    for page in range(1000):
+        crowd.joins(f"page {page}")
+    assert crowd.pace() == watch.SLOWEST < watch.CROWD_SECONDS

@@ -25,6 +25,7 @@ MOVING = ("panel", "curve")  # what changes with every step
 TURNS = ("status", "validation")  # what the table of all runs is drawn again for
 LATELY_SECONDS = 0.5  # as old as a shared drawing may be
 PER_LOOK = 30  # pages for which a look a second costs little; of twice as many each looks every other second
+SLOWEST = 5  # seconds between two looks, however many there are, or say that they are
 CROWD_SECONDS = 10  # for so long a page counts as one that looks, and for so long the pace stays
 HIDDEN: dict[str, Any] = {"checkpoints": gr.Accordion, "more": gr.Row}  # only shown or not
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
@@ -173,7 +174,8 @@ class Crowd:
             now = time.monotonic()
             if now > self._until:
                 self._seen = {page: seen for page, seen in self._seen.items() if now - seen < CROWD_SECONDS}
-                self._pace, self._until = max(1, round(len(self._seen) / PER_LOOK)), now + CROWD_SECONDS
+                crowd = round(len(self._seen) / PER_LOOK)
+                self._pace, self._until = min(max(1, crowd), SLOWEST), now + CROWD_SECONDS
             return self._pace
 
 
